@@ -9,8 +9,9 @@
     init.py           every initial value
     vit.py            the whole model
 
-Axes, the same everywhere: b batch; c channels; h, w pixels; gh, gw grid rows and columns; ph, pw patch pixels; p patches;
-n tokens (class token first, then patches in reading order); d embed_dim; heads; dh head_dim. Height before width.
+Axes, the same everywhere: b batch; c channels; h, w pixels; gh, gw grid rows and columns; ph, pw patch pixels;
+p patches; n tokens (class token first, then patches in reading order); d embed_dim; heads; dh head_dim. Height before
+width.
 """
 
 from vit.nn.config import PRESETS, ViTConfig

@@ -1,4 +1,4 @@
-"""The schema of a model: one frozen dataclass, validated once, so that the modules below need no checks of their own."""
+"""The schema of a model: one frozen dataclass, validated once, so that the modules need no checks of their own."""
 
 from __future__ import annotations
 

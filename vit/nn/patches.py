@@ -23,7 +23,7 @@ def unpatchify(
 
 
 class PatchEmbedding(nn.Module):
-    """One linear map for every patch (Dosovitskiy et al. 2021, eq. 1), the same as a convolution with stride = kernel."""
+    """One linear map for every patch (Dosovitskiy et al. 2021, eq. 1): a convolution whose stride is its kernel."""
 
     def __init__(self, patch_size: tuple[int, int], in_channels: int, embed_dim: int) -> None:
         super().__init__()

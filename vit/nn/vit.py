@@ -15,7 +15,7 @@ from vit.nn.tokens import Tokenizer
 
 
 class ViT(nn.Module):
-    """Vision Transformer of Dosovitskiy et al. 2021 (https://arxiv.org/abs/2010.11929): pre-norm, class token, learned positions.
+    """Vision Transformer of Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929.
 
     `model(images)` gives logits, `model.encode(images)` the tokens, `model.attention(images)` who looked at whom.
     """
@@ -77,7 +77,9 @@ class ViT(nn.Module):
         maps: list[Tensor] = []
         for before, layer in pairwise([-1, *wanted]):
             tokens = self.blocks[before + 1 : layer](tokens)
-            tokens, weights = self.blocks[layer].forward_with_weights(tokens)
+            block = self.blocks[layer]
+            assert isinstance(block, Block)
+            tokens, weights = block.forward_with_weights(tokens)
             maps.append(weights)
         return torch.stack(maps)
 
@@ -86,6 +88,6 @@ class ViT(nn.Module):
         if (channels, (height, width)) != (self.config.in_channels, self.config.image_hw):
             expected = f"{self.config.in_channels} x {self.config.image_hw[0]} x {self.config.image_hw[1]}"
             raise ValueError(
-                f"images are {channels} x {height} x {width} (channels x height x width), but this model takes {expected}; "
-                "resize the images, or build the model with that image_size and in_channels."
+                f"images are {channels} x {height} x {width} (channels x height x width), but this model takes "
+                f"{expected}; resize the images, or build the model with that image_size and in_channels."
             )

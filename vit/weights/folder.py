@@ -1,7 +1,8 @@
 """The model folder: all that is needed to use a model, in two files that hold no code.
 
-`model.safetensors` has the weights, `config.json` the architecture, the class names in index order, the preprocessing and
-where the model comes from, both as timm names them: `timm.create_model("local-dir:FOLDER", pretrained=True)` reads it too.
+`model.safetensors` has the weights, `config.json` the architecture, the class names in index order, the preprocessing
+and where the model comes from, both as timm names them: `timm.create_model("local-dir:FOLDER", pretrained=True)` reads
+it too.
 """
 
 from __future__ import annotations

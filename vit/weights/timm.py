@@ -1,12 +1,11 @@
 """Our tensors and fields under timm's names, and back. Nothing here imports timm: names and shapes are all it takes.
 
-Most names are the same. Three tensors differ: timm's patch projection is a convolution (d, c, ph, pw) where ours is linear
-(d, c * ph * pw), and its class token and positions carry axes of length one.
+Most names are the same. Three tensors differ: timm's patch projection is a convolution (d, c, ph, pw) where ours is
+linear (d, c * ph * pw), and its class token and positions carry axes of length one.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,8 +76,3 @@ def config_from_timm(architecture: str, arguments: Mapping[str, Any]) -> ViTConf
         raise ValueError(f"{architecture} with {', '.join(unknown)} is not a plain ViT that this package builds.")
     changes = {fields[name]: tuple(v) if isinstance(v, list) else v for name, v in arguments.items()}
     return ViTConfig.preset(architecture, **changes)
-
-
-def with_shape_of(config: ViTConfig) -> dict[str, Any]:
-    """The fields of `config` that decide its shape; the others say how it is trained."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name in ARGUMENTS}
