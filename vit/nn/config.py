@@ -15,7 +15,7 @@ def pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class ViTConfig:
     """Architecture of a plain ViT (Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929, table 1 and section 3.1).
 

@@ -11,7 +11,7 @@ from typing import Literal
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """Resize, crop and normalise, with timm's meaning of each number.
 

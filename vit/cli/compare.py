@@ -1,0 +1,54 @@
+"""`vit compare`: ours and timm under one recipe -> one table."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+
+from vit.compare import BASELINES, compare
+from vit.train.run import new_folder
+
+
+def run(arguments: list[str]) -> int:
+    """Train all contestants with all seeds, print the table and say where everything lies."""
+    parser = argparse.ArgumentParser(
+        "vit compare",
+        description="Train ours and timm's ViT of the same shape on the same data by the same recipe.",
+        epilog="All flags of `vit fit` apply: --config FILE, --trainer.max_epochs N, ...",
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    parser.add_argument("--baseline", nargs="+", choices=list(BASELINES), default=["timm"], help=_baselines())
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds, from 0; more than 1 give mean ± std")
+    parser.add_argument("--output", default="runs", help="folder in which the comparison makes its own")
+    parser.add_argument("--name", default=None, help="its name there; default: compare-CONFIG")
+    args, for_fit = parser.parse_known_args(arguments)
+    if args.seeds < 1:
+        raise ValueError(f"--seeds {args.seeds} must be at least 1.")
+    folder = new_folder(Path(args.output), args.name or f"compare-{_config_name(for_fit)}")
+    results = []
+    print(f"{folder}: ours against {', '.join(args.baseline)}, {args.seeds} seed{'s' * (args.seeds > 1)}", flush=True)
+    for result in compare(for_fit, args.baseline, range(args.seeds), folder):
+        results.append(result)
+        print(
+            f"  {result.name}, seed {result.seed}: {100 * result.test_accuracy:.2f} % of {result.test_images:,} test "
+            f"images, {result.seconds:.0f} s, {result.images_per_second:,.0f} images/s",
+            flush=True,
+        )
+    print(f"\n{(folder / 'table.md').read_text()}")
+    for name in args.baseline:
+        print(f"{name}: {BASELINES[name]}; data, order, augmentation, recipe and steps are the same.")
+    print(f"table and runs in {folder}")
+    return 0
+
+
+def _baselines() -> str:
+    return "; ".join(f"{name}: {what}" for name, what in BASELINES.items())
+
+
+def _config_name(arguments: list[str]) -> str:
+    for flag, value in pairwise(arguments):
+        if flag in {"--config", "-c"}:
+            return Path(value).stem
+    return "run"

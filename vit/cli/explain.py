@@ -1,0 +1,66 @@
+"""`vit explain`: image files -> pictures of what the model attended to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from vit.cli.parser import add_model_and_images, command_parser
+from vit.data.decode import UnreadableImageError
+from vit.explain import Explanation, explain
+from vit.explain.rollout import HeadFusion
+from vit.predict import Predictor, find_images
+
+
+def run(arguments: list[str]) -> int:
+    """Draw one PNG for each image; exit code 1 where a file could not be read (named on stderr, the others drawn)."""
+    parser = command_parser("explain", "Draw attention rollout (Abnar & Zuidema 2020) over images.")
+    add_model_and_images(parser)
+    parser.add_argument("--output", type=str, default="explanations", help="folder for the pictures")
+    parser.add_argument("--head-fusion", type=HeadFusion, default="mean", help="how the heads of a layer are fused")
+    parser.add_argument("--discard-ratio", type=float, default=0.0, help="share of the smallest weights left out")
+    parser.add_argument("--start-layer", type=int, default=0, help="first layer that counts; 0 is nearest the image")
+    parser.add_argument("--residual", type=float, default=0.5, help="share of a step that stays where it is")
+    args = parser.parse_args(arguments)
+    paths = find_images(args.images)
+    predictor = Predictor.load(args.model, args.device)
+    output = Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    settings = (args.head_fusion, args.discard_ratio, args.start_layer, args.residual)
+    failures = 0
+    for path in paths:
+        try:
+            picture = predictor.read(path)
+        except (UnreadableImageError, FileNotFoundError, PermissionError) as error:
+            failures += 1
+            print(f"error: {error}", file=sys.stderr)
+            continue
+        explanation = explain(predictor.model, predictor.images([picture]), *settings)
+        print(_draw(predictor, picture, explanation, path, _free_name(output, path, paths)))
+    return 1 if failures else 0
+
+
+def _draw(predictor: Predictor, picture: object, explanation: Explanation, path: str, target: Path) -> Path:
+    from PIL import Image
+
+    from vit.explain.overlay import draw, save
+
+    assert isinstance(picture, Image.Image)
+    target_class = int(explanation.target[0])
+    name = predictor.card.label(target_class)
+    probability = float(explanation.probabilities[0, target_class])
+    caption = (
+        f"{Path(path).name}: share of each patch in the class token's {explanation.method}; patches have "
+        f"{100 * float(explanation.maps[0].sum()):.0f} % together.\nThe same for every class: it says where the model "
+        "looked, not what for."
+    )
+    save(draw(picture, explanation.maps[0], f"{name}  {100 * probability:.1f} %", caption), target)
+    return target
+
+
+def _free_name(output: Path, path: str, paths: list[str]) -> Path:
+    """NAME.rollout.png, with the folder's name in front where two images bear the same name."""
+    given = Path(path)
+    same = [other for other in paths if Path(other).stem == given.stem]
+    stem = given.stem if len(same) == 1 else "-".join([*given.parent.parts[-1:], given.name.replace(".", "-")])
+    return output / f"{stem}.rollout.png"

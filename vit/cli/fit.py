@@ -1,0 +1,23 @@
+"""`vit fit`: train. LightningCLI has the flags: every one of the trainer, the model, the recipe and the data."""
+
+from __future__ import annotations
+
+from vit.train.run import Run, fit
+
+
+def run(arguments: list[str]) -> int:
+    """Train one run and say where it lies."""
+    training = Run(arguments)
+    parameters = sum(p.numel() for p in training.model.network.parameters())
+    data = training.datamodule
+    print(
+        f"{training.folder}: a ViT of {parameters:,} parameters, {len(data.train):,} images to train on, "
+        f"{len(data.val or ()):,} to validate, {data.num_classes} classes"
+    )
+    metrics = fit(training)
+    if "val_acc" in metrics:
+        print(f"validation accuracy of the last epoch {100 * metrics['val_acc']:.2f} %", end=", ")
+    print(f"trained in {training.stopwatch.seconds:.0f} s")
+    if (training.folder / "model").is_dir():
+        print(f"model in {training.folder / 'model'}; try: vit predict IMAGE --model {training.folder / 'model'}")
+    return 0

@@ -1,0 +1,10 @@
+"""disk -> (images, labels): what the model is trained on and what it is shown.
+
+    decode.py      image file -> picture: the one decoder, for training, prediction and explanation
+    preprocess.py  picture -> the image a model knows
+    sources.py     digits, CIFAR, image folders -> classes, training and test images
+    augment.py     random changes of training images, one by one in the workers or a batch at a time on the device
+    module.py      ImageDataModule: splits, batches, normalisation on the device
+
+Import from the files: reading a picture must not cost the import of torchvision and lightning.
+"""

@@ -1,0 +1,122 @@
+"""Random changes of training images.
+
+What changes the geometry of a photograph or its colours happens one image at a time in the workers; what is cheap for a
+whole batch happens on the device that trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn import functional as F
+
+Policy = Literal["none", "trivial", "randaugment", "autoaugment_cifar10", "autoaugment_imagenet"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How training images are changed at random; the defaults change nothing.
+
+    Raises:
+        ValueError: a probability or a share of the area that is none.
+    """
+
+    crop_scale: tuple[float, float] | None = None
+    """Random resized crop of files: least and greatest share of the picture's area, 0.08 to 1 on ImageNet."""
+
+    policy: Policy = "none"
+    """Colour and geometry, by torchvision: TrivialAugment, RandAugment (2 operations, magnitude 9) or AutoAugment."""
+
+    flip: float = 0.0
+    """Probability of mirroring left and right."""
+
+    shift: int = 0
+    """Largest shift in pixels in either direction, whole pixels, black beyond the border: 4 is usual on CIFAR."""
+
+    shift_probability: float = 1.0
+    """Share of the images that are shifted."""
+
+    erase: float = 0.0
+    """Probability of covering a rectangle with black: 2 to 20 % of the area (Zhong et al. 2020)."""
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "shift_probability", "erase"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}={value} is not a probability; it must be from 0 to 1.")
+        if self.shift < 0:
+            raise ValueError(f"shift={self.shift} must be 0 pixels or more.")
+        if self.crop_scale is not None and not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(
+                f"crop_scale={self.crop_scale} must be two shares of the area, 0 < least <= greatest <= 1."
+            )
+
+
+def augment_image(augmentation: Augmentation) -> Callable[[Tensor], Tensor] | None:
+    """The part of an augmentation that works on one uint8 image (c, h, w), or None where there is none."""
+    from torchvision.transforms import v2
+
+    if augmentation.policy == "none":
+        return None
+    if augmentation.policy == "trivial":
+        return v2.TrivialAugmentWide()
+    if augmentation.policy == "randaugment":
+        return v2.RandAugment(num_ops=2, magnitude=9)
+    learned_on = {
+        "autoaugment_cifar10": v2.AutoAugmentPolicy.CIFAR10,
+        "autoaugment_imagenet": v2.AutoAugmentPolicy.IMAGENET,
+    }
+    return v2.AutoAugment(learned_on[augmentation.policy])
+
+
+def augment_batch(images: UInt8[Tensor, "b c h w"], augmentation: Augmentation) -> UInt8[Tensor, "b c h w"]:
+    """The part that works on a batch, every image changed in its own way, on the device where the images are."""
+    if augmentation.shift:
+        images = _shift(images, augmentation.shift, augmentation.shift_probability)
+    if augmentation.flip:
+        images = torch.where(_chosen(images, augmentation.flip), images.flip(-1), images)
+    if augmentation.erase:
+        images = _erase(images, augmentation.erase)
+    return images
+
+
+def _shift(images: UInt8[Tensor, "b c h w"], most: int, probability: float) -> UInt8[Tensor, "b c h w"]:
+    """Move every image by whole pixels: pad with black, then gather a window of the old size."""
+    b, _, h, w = images.shape
+    offsets = torch.randint(-most, most + 1, (2, b), device=images.device)
+    offsets = offsets * rearrange(_chosen(images, probability), "b 1 1 1 -> b") + most
+    padded = F.pad(images, (most, most, most, most))
+    rows = rearrange(offsets[0], "b -> b 1 1 1") + rearrange(torch.arange(h, device=images.device), "h -> 1 1 h 1")
+    columns = rearrange(offsets[1], "b -> b 1 1 1") + rearrange(torch.arange(w, device=images.device), "w -> 1 1 1 w")
+    batch = repeat(torch.arange(b, device=images.device), "b -> b 1 1 1")
+    channels = rearrange(torch.arange(images.shape[1], device=images.device), "c -> 1 c 1 1")
+    return padded[batch, channels, rows, columns]
+
+
+def _erase(images: UInt8[Tensor, "b c h w"], probability: float) -> UInt8[Tensor, "b c h w"]:
+    """Cover one rectangle of each chosen image, of 2 to 20 % of the area and up to 3 times as long as wide."""
+    b, _, h, w = images.shape
+    area = h * w * torch.empty(b, device=images.device).uniform_(0.02, 0.2)
+    aspect = torch.exp(torch.empty(b, device=images.device).uniform_(-1.1, 1.1))  # log-uniform, exp(1.1) = 3
+    height, width = (area * aspect).sqrt().clamp(max=h), (area / aspect).sqrt().clamp(max=w)
+    top, left = torch.rand(2, b, device=images.device) * torch.stack([h - height, w - width])
+    rows = rearrange(torch.arange(h, device=images.device), "h -> 1 1 h 1")
+    columns = rearrange(torch.arange(w, device=images.device), "w -> 1 1 1 w")
+
+    def within(positions: Tensor, start: Tensor, length: Tensor) -> Tensor:
+        start, length = rearrange(start, "b -> b 1 1 1"), rearrange(length, "b -> b 1 1 1")
+        return (positions >= start.floor()) & (positions < (start + length).floor())
+
+    covered = within(rows, top, height) & within(columns, left, width) & _chosen(images, probability)
+    return images.masked_fill(covered, 0)
+
+
+def _chosen(images: Tensor, probability: float) -> Tensor:
+    """Which images of a batch a change falls on, (b, 1, 1, 1)."""
+    return torch.rand(len(images), 1, 1, 1, device=images.device) < probability

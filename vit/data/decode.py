@@ -1,0 +1,95 @@
+"""image file -> picture: the one decoder, so that training, prediction and explanation see the same pixels.
+
+Pillow reads the file; what Pillow leaves to its caller is done here: orientation, 16-bit greys, transparency, limits,
+and an error that names the file.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+import zlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".tga", ".ico"}
+)
+"""What counts as an image when a folder is searched, in any case."""
+
+FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO"]
+"""What is decoded. EPS and PDF are left out: Pillow hands them to another program."""
+
+MAX_PIXELS = 100_000_000
+"""Pictures with more pixels are refused: decoded they take over 300 MB (a decompression bomb, or a map)."""
+
+BACKGROUND = (255, 255, 255)
+"""The colour behind transparent pixels. Dropping the alpha channel would show whatever colour hides there."""
+
+PILLOW_ERRORS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+)
+DECODER_ERRORS = (*PILLOW_ERRORS, struct.error, zlib.error, Image.DecompressionBombError)
+"""What Pillow's decoders raise on damaged files, by its issue tracker and `tests/data/test_decode.py`."""
+
+
+class UnreadableImageError(ValueError):
+    """An image file cannot be read; the message names the file and the reason."""
+
+
+def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
+    """The picture in a file, upright, opaque, 8 bits a channel: RGB, or grey when `channels` is 1.
+
+    The first frame of an animation. Transparency is laid on white. 16-bit greys are scaled, not cut off at 255.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UnreadableImageError: damaged, truncated, not an image, too large, or with values of an unknown range.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow: our own size limit is an error, the rest concerns metadata
+            with Image.open(path, formats=FORMATS) as file:
+                if file.width * file.height > MAX_PIXELS:
+                    raise UnreadableImageError(
+                        f"{file.width} x {file.height} pixels are more than {MAX_PIXELS // 10**6} million"
+                    )
+                picture = _opaque(_eight_bits(ImageOps.exif_transpose(file)))
+                return picture.convert("L" if channels == 1 else "RGB")
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except Image.UnidentifiedImageError:
+        raise UnreadableImageError(f"{os.fspath(path)}: not an image, or damaged beyond recognition.") from None
+    except DECODER_ERRORS as error:
+        raise UnreadableImageError(f"{os.fspath(path)}: {error}.") from None
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Scale 16-bit greys to 8 bits; Pillow's own conversion turns everything above 255 white."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in {"PNG", "PPM"}):
+        levels = np.asarray(picture).astype(np.uint32)
+        return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
+    if picture.mode in {"I", "F"}:
+        raise UnreadableImageError(
+            f"32-bit pixels (mode {picture.mode}) have no agreed range from black to white; save it with 8 or 16 bits"
+        )
+    return picture
+
+
+def _opaque(picture: Image.Image) -> Image.Image:
+    """Lay a picture with transparency on the background."""
+    if not picture.has_transparency_data:
+        return picture
+    picture = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, (*BACKGROUND, 255)), picture).convert("RGB")

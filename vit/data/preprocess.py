@@ -1,0 +1,69 @@
+"""picture -> the image a model knows: resized, cropped, normalised, as the model's `Preprocessing` says.
+
+Pillow and torch only, and pixel for pixel what timm's evaluation transform gives.
+"""
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from vit.data.decode import read_image
+from vit.nn import Preprocessing
+
+RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def fit(picture: Image.Image, spec: Preprocessing) -> Image.Image:
+    """Resize, keeping proportions, so that the crop just fits, and cut out the centre: what the model sees."""
+    picture = _without_far_ends(picture)
+    height, width = spec.image_size
+    scale_height, scale_width = int(height / spec.crop_pct), int(width / spec.crop_pct)
+    if picture.width * scale_height <= picture.height * scale_width:  # width is the tighter side
+        size = (scale_width, int(scale_width * picture.height / picture.width))
+    else:
+        size = (int(scale_height * picture.width / picture.height), scale_height)
+    if size != picture.size:
+        picture = picture.resize(size, RESAMPLING[spec.interpolation])
+    left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
+    return picture.crop((left, top, left + width, top + height))
+
+
+def _without_far_ends(picture: Image.Image) -> Image.Image:
+    """The middle of a strip: resizing one of 1 x 3000 pixels whole would take half a gigabyte, to be cropped away."""
+    longest = 16 * min(picture.size)
+    if max(picture.size) <= longest:
+        return picture
+    left, top = max(picture.width - longest, 0) // 2, max(picture.height - longest, 0) // 2
+    return picture.crop((left, top, picture.width - left, picture.height - top))
+
+
+def to_tensor(picture: Image.Image) -> UInt8[Tensor, "c h w"]:
+    """Pixels from 0 to 255, channels first."""
+    pixels = np.array(picture)
+    return torch.from_numpy(
+        rearrange(pixels, "h w -> 1 h w") if pixels.ndim == 2 else rearrange(pixels, "h w c -> c h w")
+    )
+
+
+def normalise(images: UInt8[Tensor, "b c h w"], spec: Preprocessing) -> Float[Tensor, "b c h w"]:
+    """Pixels to zero mean and unit variance by the model's own numbers, on the device where they are."""
+    mean = torch.tensor(spec.mean, device=images.device)
+    std = torch.tensor(spec.std, device=images.device)
+    return (images / 255 - rearrange(mean, "c -> c 1 1")) / rearrange(std, "c -> c 1 1")
+
+
+def load_image(path: str, spec: Preprocessing) -> UInt8[Tensor, "c h w"]:
+    """An image file as the model sees it, not yet normalised.
+
+    Raises:
+        FileNotFoundError, UnreadableImageError: as `read_image`.
+    """
+    return to_tensor(fit(read_image(path, spec.channels), spec))

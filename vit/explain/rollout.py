@@ -1,0 +1,73 @@
+"""attention of all layers -> one matrix that says how every output token draws on every input token."""
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+HeadFusion = Literal["mean", "max", "min"]
+
+
+def rollout(
+    attention: Float[Tensor, "layers b heads n n"],
+    head_fusion: HeadFusion = "mean",
+    discard_ratio: float = 0.0,
+    start_layer: int = 0,
+    residual: float = 0.5,
+) -> Float[Tensor, "b n n"]:
+    """Multiply attention through the layers, a share of every step staying where it is (the residual path).
+
+    Abnar & Zuidema 2020, https://arxiv.org/abs/2005.00928, eq. 1: with the heads fused into A of one layer,
+    A' = residual * I + (1 - residual) * A, and the result is A'_L ... A'_2 A'_1 (later layers on the left). Rows of the
+    input and of the output sum to 1: row i is the distribution over input tokens that token i ends up attending to.
+    It does not depend on a class: it says where the model looked, not what for.
+
+    Args:
+        attention: Softmax weights, layer 0 nearest the image, rows the queries.
+        head_fusion: How heads are fused. After max and min, rows are scaled to sum to 1 again.
+        discard_ratio: Share of the entries of A, the smallest of each image, that is set to 0 before rows are scaled
+            to sum to 1 again; what goes to the class token (the first) always stays. From 0 to below 1.
+        start_layer: First layer that counts; earlier ones are left out.
+        residual: Share of the residual path, from 0 to below 1.
+
+    Raises:
+        ValueError: a start_layer that is not there, or a share out of range.
+    """
+    layers = len(attention)
+    if not 0 <= start_layer < layers:
+        raise ValueError(f"start_layer={start_layer} is not one of the {layers} layers, 0 to {layers - 1}.")
+    for name, share in (("discard_ratio", discard_ratio), ("residual", residual)):
+        if not 0 <= share < 1:
+            raise ValueError(f"{name}={share} must be from 0 to below 1.")
+    result = torch.eye(attention.shape[-1], dtype=torch.float32, device=attention.device)
+    result = result.expand(attention.shape[1], -1, -1)
+    for weights in attention[start_layer:]:
+        fused = _discard(_fuse(weights.float(), head_fusion), discard_ratio)
+        result = residual * result + (1 - residual) * fused @ result
+    return result
+
+
+def _fuse(weights: Float[Tensor, "b heads n n"], head_fusion: HeadFusion) -> Float[Tensor, "b n n"]:
+    if head_fusion == "mean":
+        return weights.mean(dim=1)
+    fused = weights.amax(dim=1) if head_fusion == "max" else weights.amin(dim=1)
+    return _rows_sum_to_one(fused)
+
+
+def _discard(fused: Float[Tensor, "b n n"], ratio: float) -> Float[Tensor, "b n n"]:
+    """Set the smallest entries of every image's matrix to 0, those of the class token's column excepted."""
+    count = int(ratio * fused.shape[1] * fused.shape[2])
+    if count == 0:
+        return fused
+    entries = rearrange(fused, "b i j -> b (i j)").clone()
+    ranked = fused.clone()
+    ranked[:, :, 0] = torch.inf  # never the class token
+    smallest = rearrange(ranked, "b i j -> b (i j)").topk(min(count, entries.shape[1] - fused.shape[1]), largest=False)
+    entries.scatter_(1, smallest.indices, 0.0)
+    return _rows_sum_to_one(rearrange(entries, "b (i j) -> b i j", i=fused.shape[1]))
+
+
+def _rows_sum_to_one(matrix: Float[Tensor, "b n n"]) -> Float[Tensor, "b n n"]:
+    return matrix / matrix.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(matrix.dtype).tiny)

@@ -1,0 +1,99 @@
+"""What happens beside the training: a line an epoch for log files, the time it took, the finished model folder."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from vit.data.module import ImageDataModule
+from vit.nn import ViT
+from vit.train.classifier import Classifier
+from vit.weights import ModelCard, save_model
+
+Export = Literal["best", "last"]
+
+
+class EpochLines(L.Callback):
+    """One line an epoch, for where a progress bar would fill the log file."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the epoch's figures, on the first process only."""
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(trainer.callback_metrics.items()))
+        trainer.print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {figures}", flush=True)
+
+
+class Stopwatch(L.Callback):
+    """How long the training took, and how many images a second it took in."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.images_per_second: list[float] = []
+        self._fit_start = self._epoch_start = self._images = 0.0
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start."""
+        self._fit_start = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start an epoch."""
+        self._epoch_start, self._images = time.perf_counter(), 0.0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count; the clock stops after the last batch, before validation."""
+        self._images += len(batch[1]) * trainer.world_size
+        if batch_idx + 1 == trainer.num_training_batches:
+            self.images_per_second.append(self._images / (time.perf_counter() - self._epoch_start))
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Stop."""
+        self.seconds = time.perf_counter() - self._fit_start
+
+
+class SaveModelFolder(L.Callback):
+    """Write the finished model as a folder when training ends: of the best epoch by validation, or of the last."""
+
+    def __init__(self, folder: Path, export: Export, command: str) -> None:
+        self.folder, self.export, self.command = folder, export, command
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write it, on the first process only."""
+        if not trainer.is_global_zero or trainer.fast_dev_run or trainer.global_step == 0:  # pyright: ignore[reportAttributeAccessIssue]
+            return
+        assert isinstance(pl_module, Classifier)
+        if not isinstance(pl_module.network, ViT):  # a baseline of another library
+            return
+        data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        assert isinstance(data, ImageDataModule)
+        model = pl_module.network
+        best = trainer.checkpoint_callback
+        weights = "of the last epoch"
+        if self.export == "best" and isinstance(best, ModelCheckpoint) and best.best_model_path:
+            model = ViT(model.config)
+            model.load_state_dict(network_state(best.best_model_path))
+            weights = f"of the best epoch by val_acc ({best.best_model_score:.4f})"
+        provenance = {
+            "command": self.command,
+            "weights": weights,
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "last_epoch": {name: round(float(value), 6) for name, value in sorted(trainer.callback_metrics.items())},
+            "versions": {name: version(name) for name in ("plain-vit", "torch", "lightning")},
+        }
+        card = ModelCard(
+            config=model.config, classes=data.classes, preprocessing=data.preprocessing, provenance=provenance
+        )
+        save_model(model, card, self.folder)
+
+
+def network_state(checkpoint: str) -> dict[str, torch.Tensor]:
+    """The network's own tensors out of a checkpoint file."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return {name.removeprefix("network."): tensor for name, tensor in state.items() if name.startswith("network.")}

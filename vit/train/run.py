@@ -1,0 +1,186 @@
+"""YAML and flags -> a run: trainer, classifier and data, by LightningCLI, in a folder of its own.
+
+runs/NAME/config.yaml       every value of the run, defaults too; `vit fit --config` takes it again
+runs/NAME/metrics.csv       one row an epoch and part
+runs/NAME/checkpoints/      last.ckpt and best.ckpt (by validation), to go on from
+runs/NAME/model/            the finished model folder, to predict with
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+
+from vit.data.module import ImageDataModule
+from vit.train.callbacks import EpochLines, Export, SaveModelFolder, Stopwatch, network_state
+from vit.train.classifier import Classifier
+
+FOLDER_OF_RANK_ZERO = "VIT_RUN_FOLDER"
+"""Environment variable by which the processes that Lightning starts for more devices learn the run's folder."""
+
+
+class Run(LightningCLI):
+    """Everything of one training run, built from the arguments of `vit fit` and not yet started.
+
+    Raises:
+        jsonargparse.ArgumentError: an unknown key or flag, or a value of the wrong type.
+        ValueError: values that do not fit each other.
+        FileExistsError: the folder named by `--name` is there already.
+    """
+
+    model: Classifier
+    datamodule: ImageDataModule
+
+    def __init__(self, args: Sequence[str], epoch_lines: bool = True) -> None:
+        """Parse and build.
+
+        Args:
+            args: As for `vit fit`.
+            epoch_lines: Whether to print a line an epoch where there is no terminal for a progress bar.
+        """
+        self.command = shlex.join(["vit", "fit", *args])
+        self.epoch_lines = epoch_lines
+        self.stopwatch = Stopwatch()
+        quieten()
+        super().__init__(
+            Classifier,
+            ImageDataModule,
+            args=list(args),
+            run=False,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            save_config_kwargs={"overwrite": True},
+            trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 10},
+            # abbreviations are off: --trainer.max_epoch would be taken for --trainer.max_epochs
+            parser_kwargs={"allow_abbrev": False, "exit_on_error": False, "prog": "vit fit"},
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The run's own flags, and what the parts tell each other."""
+        parser.add_argument("--output", type=str, default="runs", help="folder in which the run makes its own")
+        parser.add_argument("--name", type=str | None, default=None, help="its name there; default: the config's")
+        parser.add_argument("--export", type=Export, default="best", help="weights of the model folder")
+        parser.link_arguments("model.vit.image_size", "data.image_size")
+        parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse what we were given; sys.argv is the business of `vit.cli`."""
+        self.config = parser.parse_args(args)
+
+    def _set_seed(self) -> None:
+        L.seed_everything(self.config.seed_everything, workers=True, verbose=False)
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """The trainer, writing into the run's folder unless the flags say otherwise."""
+        channels = self.model.hparams["vit"]["in_channels"]
+        if channels != self.datamodule.preprocessing.channels:
+            raise ValueError(
+                f"model.vit.in_channels={channels}, but the images of this data have "
+                f"{self.datamodule.preprocessing.channels} channels."
+            )
+        self.config.model.vit.num_classes = self.datamodule.num_classes  # for the saved config
+        self.folder = self._make_folder()
+        flags = self.config.trainer
+        settings: dict[str, Any] = {"default_root_dir": flags.default_root_dir or str(self.folder)}
+        if flags.logger in (None, True):
+            settings["logger"] = CSVLogger(self.folder, name="", version="")
+        trainer = super().instantiate_trainer(**settings, **kwargs)
+        trainer.callbacks.append(self.stopwatch)  # pyright: ignore[reportAttributeAccessIssue]
+        return trainer
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[L.Callback]) -> L.Trainer:
+        if config.get("enable_checkpointing") is not False:
+            checkpoints = ModelCheckpoint(
+                self.folder / "checkpoints",
+                filename="best",
+                monitor="val_acc",
+                mode="max",
+                save_last=True,
+                enable_version_counter=False,
+            )
+            callbacks.append(checkpoints)
+        if sys.stdout.isatty() and config.get("enable_progress_bar") is not False:
+            callbacks.append(RichProgressBar(refresh_rate=5))
+        else:
+            config["enable_progress_bar"] = False
+            callbacks += [EpochLines()] if self.epoch_lines else []
+        callbacks.append(SaveModelFolder(self.folder / "model", self.config.export, self.command))
+        return super()._instantiate_trainer(config, callbacks)
+
+    def _make_folder(self) -> Path:
+        """A new folder for this run: the given name, which must be free, or the config's with the next free number."""
+        if FOLDER_OF_RANK_ZERO in os.environ and int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            return Path(os.environ[FOLDER_OF_RANK_ZERO])
+        folder = self._new_folder(Path(self.config.output))
+        os.environ[FOLDER_OF_RANK_ZERO] = str(folder)
+        return folder
+
+    def _new_folder(self, output: Path) -> Path:
+        if self.config.name is not None:
+            folder = output / self.config.name
+            if folder.exists():
+                raise FileExistsError(f"run folder {folder} exists already; choose another --name, or leave it out.")
+            folder.mkdir(parents=True)
+            return folder
+        configs = self.config.config or []
+        return new_folder(output, Path(str(configs[0])).stem if configs else "run")
+
+
+def new_folder(output: Path, name: str) -> Path:
+    """Make `output/name`, or `output/name-2` and so on where that is there already: two runs never share a folder."""
+    output.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        folder = output / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()  # atomic, so that two runs that start together get two folders
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def fit(run: Run) -> dict[str, float]:
+    """Train to the end; the last epoch's metrics.
+
+    Raises:
+        ValueError: not one step was taken.
+    """
+    run.trainer.fit(run.model, datamodule=run.datamodule)
+    if run.trainer.global_step == 0:
+        raise ValueError("the training took no step: max_epochs, max_steps and limit_train_batches must be above 0.")
+    return {name: float(value) for name, value in run.trainer.callback_metrics.items()}
+
+
+def test(run: Run) -> float:
+    """Accuracy on the test images of the weights that the run was told to export.
+
+    Raises:
+        ValueError: the data has no test part.
+    """
+    best = run.trainer.checkpoint_callback
+    if run.config.export == "best" and isinstance(best, ModelCheckpoint) and best.best_model_path:
+        run.model.network.load_state_dict(network_state(best.best_model_path))
+    return run.trainer.test(run.model, datamodule=run.datamodule, verbose=False)[0]["test_acc"]
+
+
+def quieten() -> None:
+    """Leave out what Lightning says on every run and no user can act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")  # sources in memory need none
+    warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")  # the run's own, just made
+    warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # lightning 2.6 on torch 2.15
+    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
