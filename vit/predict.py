@@ -66,6 +66,15 @@ class Predictor:
         """
         return fit(read_image(path, self.card.preprocessing.channels), self.card.preprocessing)
 
+    def read_or_failure(self, path: str) -> Image.Image | Failure:
+        """What `read` returns, or why it cannot."""
+        try:
+            return self.read(path)
+        except UnreadableImageError as error:
+            return Failure(path, str(error))
+        except OSError as error:
+            return Failure(path, f"{path}: {error.strerror or error}.")
+
     def images(self, pictures: Sequence[Image.Image]) -> Float[Tensor, "b c h w"]:
         """Pictures that `read` returned, normalised, as one batch on the model's device."""
         pixels = torch.stack([to_tensor(picture) for picture in pictures]).to(self.device)
@@ -86,19 +95,11 @@ class Predictor:
         """
         remaining = iter(paths)
         while chunk := list(islice(remaining, batch_size)):
-            pictures = [self._try_to_read(path) for path in chunk]
+            pictures = [self.read_or_failure(path) for path in chunk]
             readable = [picture for picture in pictures if not isinstance(picture, Failure)]
             rows = iter(self.probabilities(readable) if readable else ())
             for path, picture in zip(chunk, pictures, strict=True):
                 yield picture if isinstance(picture, Failure) else self._likeliest(path, next(rows), top_k)
-
-    def _try_to_read(self, path: str) -> Image.Image | Failure:
-        try:
-            return self.read(path)
-        except UnreadableImageError as error:
-            return Failure(path, str(error))
-        except OSError as error:
-            return Failure(path, f"{path}: {error.strerror or error}.")
 
     def _likeliest(self, path: str, probabilities: Float[Tensor, " classes"], top_k: int) -> Prediction:
         values, indices = probabilities.topk(min(top_k, len(probabilities)))

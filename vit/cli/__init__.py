@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import ArgumentError as ArgparseError
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -29,19 +30,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [word for word in given if word != "--debug"]
     if debug:
         return _dispatch(given)
-    from vit.cli.errors import USER_ERRORS, explain_error
+    from jsonargparse import ArgumentError
 
     try:
         return _dispatch(given)
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except USER_ERRORS as error:
-        print(f"error: {explain_error(error)}", file=sys.stderr)
+    except (ValueError, OSError, ArgumentError, ArgparseError, ModuleNotFoundError) as error:
+        print(f"error: {_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _sentence(error: BaseException) -> str:
+    """One line: what is wrong, where, and what would work."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, ModuleNotFoundError):
+        return f"this needs the package {error.name}, which is not installed."
+    return " ".join(str(error).split())
 
 
 def _dispatch(given: list[str]) -> int:

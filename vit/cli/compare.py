@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from vit.compare import BASELINES, compare
-from vit.train.run import new_folder
+from vit.train.folder import new_folder, remove_if_empty
 
 
 def run(arguments: list[str]) -> int:
@@ -27,15 +27,16 @@ def run(arguments: list[str]) -> int:
     if args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds} must be at least 1.")
     folder = new_folder(Path(args.output), args.name or f"compare-{_config_name(for_fit)}")
-    results = []
     print(f"{folder}: ours against {', '.join(args.baseline)}, {args.seeds} seed{'s' * (args.seeds > 1)}", flush=True)
-    for result in compare(for_fit, args.baseline, range(args.seeds), folder):
-        results.append(result)
-        print(
-            f"  {result.name}, seed {result.seed}: {100 * result.test_accuracy:.2f} % of {result.test_images:,} test "
-            f"images, {result.seconds:.0f} s, {result.images_per_second:,.0f} images/s",
-            flush=True,
-        )
+    try:
+        for result in compare(for_fit, args.baseline, range(args.seeds), folder):
+            print(
+                f"  {result.name}, seed {result.seed}: {100 * result.test_accuracy:.2f} % of {result.test_images:,} "
+                f"test images, {result.seconds:.0f} s, {result.images_per_second:,.0f} images/s",
+                flush=True,
+            )
+    finally:
+        remove_if_empty(folder)
     print(f"\n{(folder / 'table.md').read_text()}")
     for name in args.baseline:
         print(f"{name}: {BASELINES[name]}; data, order, augmentation, recipe and steps are the same.")

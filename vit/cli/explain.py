@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from vit.cli.parser import add_model_and_images, command_parser
-from vit.data.decode import UnreadableImageError
+from PIL import Image
+
 from vit.explain import Explanation, explain
 from vit.explain.rollout import HeadFusion
-from vit.predict import Predictor, find_images
+from vit.parsing import add_model_and_images, command_parser
+from vit.predict import Failure, Predictor, find_images
 
 
 def run(arguments: list[str]) -> int:
@@ -29,23 +30,19 @@ def run(arguments: list[str]) -> int:
     settings = (args.head_fusion, args.discard_ratio, args.start_layer, args.residual)
     failures = 0
     for path in paths:
-        try:
-            picture = predictor.read(path)
-        except (UnreadableImageError, FileNotFoundError, PermissionError) as error:
+        picture = predictor.read_or_failure(path)
+        if isinstance(picture, Failure):
             failures += 1
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {picture.reason}", file=sys.stderr)
             continue
         explanation = explain(predictor.model, predictor.images([picture]), *settings)
         print(_draw(predictor, picture, explanation, path, _free_name(output, path, paths)))
     return 1 if failures else 0
 
 
-def _draw(predictor: Predictor, picture: object, explanation: Explanation, path: str, target: Path) -> Path:
-    from PIL import Image
-
+def _draw(predictor: Predictor, picture: Image.Image, explanation: Explanation, path: str, target: Path) -> Path:
     from vit.explain.overlay import draw, save
 
-    assert isinstance(picture, Image.Image)
     target_class = int(explanation.target[0])
     name = predictor.card.label(target_class)
     probability = float(explanation.probabilities[0, target_class])

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Literal
 
-from vit.cli.parser import add_model_and_images, command_parser
+from vit.parsing import add_model_and_images, command_parser
 from vit.predict import Failure, Prediction, Predictor, find_images
 
 

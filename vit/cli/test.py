@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vit.cli.parser import command_parser
+from vit.parsing import command_parser
 from vit.train.evaluate import evaluate
 
 

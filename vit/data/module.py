@@ -53,8 +53,8 @@ class ImageDataModule(L.LightningDataModule):
             split_seed: Which images that share is; apart from the run's seed, so that runs of other seeds compare.
             augmentation: Random changes of the training images.
             crop_pct: Share of the resized picture that the centre crop keeps in validation and prediction.
-            num_workers: Processes that read images; by default one less than there are cores, at most 8, and none for
-                sources that are held in memory.
+            num_workers: Processes that read and augment images; by default one less than there are cores, at most 8,
+                and none where images are held in memory and need no augmentation one by one.
         """
         super().__init__()
         if batch_size < 1:
@@ -71,7 +71,8 @@ class ImageDataModule(L.LightningDataModule):
         if self.val is None:
             self.train, self.val = stratified_split(self.source.train, val_fraction, split_seed)
         in_memory = isinstance(self.train.images, Tensor)
-        self.num_workers = num_workers if num_workers is not None else 0 if in_memory else _default_workers()
+        idle = in_memory and augmentation.policy == "none"  # workers would have nothing to do
+        self.num_workers = num_workers if num_workers is not None else 0 if idle else _default_workers()
         if in_memory and self.train.images.shape[-2:] != self.preprocessing.image_size:  # pyright: ignore[reportAttributeAccessIssue]
             given = " x ".join(map(str, self.train.images.shape[-2:]))  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError(f"image_size={image_size} does not fit source={source}, whose images are {given} pixels.")

@@ -18,16 +18,24 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
 from vit.data.module import ImageDataModule
+from vit.parsing import ExplainsErrors
 from vit.train.callbacks import EpochLines, Export, SaveModelFolder, Stopwatch, network_state
 from vit.train.classifier import Classifier
+from vit.train.folder import new_folder, remove_if_empty
 
 FOLDER_OF_RANK_ZERO = "VIT_RUN_FOLDER"
 """Environment variable by which the processes that Lightning starts for more devices learn the run's folder."""
+
+
+class RunParser(ExplainsErrors, LightningArgumentParser):
+    """Lightning's parser, with our words for errors."""
 
 
 class Run(LightningCLI):
@@ -63,8 +71,8 @@ class Run(LightningCLI):
             load_from_checkpoint_support=False,
             save_config_kwargs={"overwrite": True},
             trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 10},
-            # abbreviations are off: --trainer.max_epoch would be taken for --trainer.max_epochs
-            parser_kwargs={"allow_abbrev": False, "exit_on_error": False, "prog": "vit fit"},
+            parser_class=RunParser,
+            parser_kwargs={"prog": "vit fit"},
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -72,12 +80,26 @@ class Run(LightningCLI):
         parser.add_argument("--output", type=str, default="runs", help="folder in which the run makes its own")
         parser.add_argument("--name", type=str | None, default=None, help="its name there; default: the config's")
         parser.add_argument("--export", type=Export, default="best", help="weights of the model folder")
+        parser.add_argument("--threads", type=int | None, default=None, help="CPU threads of torch; default: all cores")
         parser.link_arguments("model.vit.image_size", "data.image_size")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse what we were given; sys.argv is the business of `vit.cli`."""
         self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Take the threads that were asked for: a small model on busy cores is many times faster with one."""
+        if self.config.threads is not None:
+            torch.set_num_threads(self.config.threads)
+
+    def instantiate_classes(self) -> None:
+        """Build everything; what Lightning finds wrong with the trainer's flags is the user's to mend."""
+        try:
+            super().instantiate_classes()
+        except MisconfigurationException as error:
+            remove_if_empty(self.folder)
+            raise ValueError(f"these trainer flags do not work here: {error}") from error
 
     def _set_seed(self) -> None:
         L.seed_everything(self.config.seed_everything, workers=True, verbose=False)
@@ -138,20 +160,6 @@ class Run(LightningCLI):
         return new_folder(output, Path(str(configs[0])).stem if configs else "run")
 
 
-def new_folder(output: Path, name: str) -> Path:
-    """Make `output/name`, or `output/name-2` and so on where that is there already: two runs never share a folder."""
-    output.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while True:
-        folder = output / (name if number == 1 else f"{name}-{number}")
-        try:
-            folder.mkdir()  # atomic, so that two runs that start together get two folders
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
-
-
 def fit(run: Run) -> dict[str, float]:
     """Train to the end; the last epoch's metrics.
 
@@ -160,6 +168,7 @@ def fit(run: Run) -> dict[str, float]:
     """
     run.trainer.fit(run.model, datamodule=run.datamodule)
     if run.trainer.global_step == 0:
+        remove_if_empty(run.folder)
         raise ValueError("the training took no step: max_epochs, max_steps and limit_train_batches must be above 0.")
     return {name: float(value) for name, value in run.trainer.callback_metrics.items()}
 

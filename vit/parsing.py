@@ -1,0 +1,70 @@
+"""flags and YAML -> values: what the parsers of all commands share, which is how they say that something is wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+
+from vit.nn.config import did_you_mean
+
+
+class ExplainsErrors(ArgumentParser):
+    """Errors in one sentence with the nearest known name, raised as `jsonargparse.ArgumentError`.
+
+    Abbreviated flags are refused: --trainer.max_epoch would be taken for --trainer.max_epochs.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.update(allow_abbrev=False, exit_on_error=False)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise, in the words of this package."""
+        super().error(explain_error(message, [action.dest for action in self._actions if action.option_strings]), ex)
+
+
+def command_parser(name: str, description: str) -> ArgumentParser:
+    """A parser for `vit NAME`."""
+    return ExplainsErrors(prog=f"vit {name}", description=description)
+
+
+def add_model_and_images(parser: ArgumentParser) -> None:
+    """The arguments of commands that run a finished model on image files."""
+    parser.add_argument("images", nargs="+", type=str, help="image files, folders, or quoted patterns: 'photos/*.jpg'")
+    parser.add_argument("--model", type=str, required=True, help="model folder, such as runs/NAME/model")
+    parser.add_argument("--device", type=str, default="cpu", help="where the model runs: cpu, cuda, mps")
+
+
+def explain_error(message: str, known: list[str]) -> str:
+    """A parser's message made plain: which name is unknown and which is near, or which value is not of its type."""
+    message = " ".join(message.split())
+    if match := re.fullmatch(r"Group '(.+)' does not accept option '(.+)'|Option '(.+)' is not accepted", message):
+        key = match[3] or f"{match[1]}.{match[2]}"
+        return f"there is no option {key!r}{_near(key, known)}"
+    if match := re.match(r"unrecognized arguments: --([\w.-]+)", message):
+        key = match[1]
+        return f"there is no flag --{key}{_near(key.replace('-', '_'), known, prefix='--')}"
+    if match := re.fullmatch(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', message):
+        kind = re.sub(r"<class '(\w+)'>", r"\1", match[2].replace("typing.", "").replace("NoneType", "null"))
+        kind = re.sub(r"Literal\[(.+)\]", r"one of \1", kind)
+        return f"{match[1]}={match[3]} is not of its type; expected {kind}."
+    if match := re.fullmatch(r"Parser key \"config\": File does not exist: '(.+)'", message):
+        return f"config file {match[1]} does not exist."
+    if match := re.fullmatch(r"the following arguments are required: (.+)", message):
+        flags = ", ".join(name if name in {"images", "run"} else f"--{name}" for name in match[1].split(", "))
+        return f"missing: {flags}; --help says what for."
+    return message
+
+
+def _near(key: str, known: list[str], prefix: str = "") -> str:
+    """The nearest known name: first among those of the same group, then by the last part of the name alone."""
+    group = key.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == group]
+    near = did_you_mean(key, siblings or known)
+    if "did you mean" not in near:
+        near = did_you_mean(key, known)
+    if "did you mean" not in near:
+        return "; --help lists all."
+    return near.replace("'", "`").replace("`", f"'{prefix}", 1).replace("`", "'")
