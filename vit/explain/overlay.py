@@ -13,15 +13,18 @@ from torch import Tensor
 COLOURS = "inferno"
 """Even in lightness, so that it reads in grey and to the colour-blind alike."""
 
-OPACITY = 0.6
+OPACITY = 0.55
 """Of the map where it lies on the picture."""
+
+SMALL = 128
+"""Pictures of fewer pixels a side are enlarged with hard edges."""
 
 
 def draw(picture: Image.Image, heat: Float[Tensor, "gh gw"], title: str, caption: str) -> Figure:
-    """The picture beside itself under the map. Colours run from 0 to the greatest share; the bar gives the numbers.
+    """The picture, the map over it, and the map alone; colours run from 0 to the greatest share, as the bar says.
 
-    A small picture is enlarged pixel by pixel, never blurred, and each patch is one even square, since the model knows
-    no finer place.
+    A small picture is enlarged pixel by pixel, never blurred, and each patch is one even rectangle, since the model
+    knows no finer place.
 
     Args:
         picture: As the model saw it.
@@ -30,27 +33,24 @@ def draw(picture: Image.Image, heat: Float[Tensor, "gh gw"], title: str, caption
         caption: Below: which method, and what the colours mean.
     """
     shares = heat.float().cpu().numpy()
-    grey = np.asarray(picture.convert("L"))
-    extent = (0, picture.width, picture.height, 0)
-    figure = Figure(figsize=(8.4, 4.6), layout="constrained")
+    whole = {"extent": (0, picture.width, picture.height, 0)}
+    coloured = {"cmap": COLOURS, "vmin": 0, "vmax": shares.max(), "interpolation": "nearest", **whole}
+    enlarged = {"interpolation": "nearest" if max(picture.size) < SMALL else "antialiased", **whole}
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    smooth = "nearest" if max(picture.size) < 128 else "antialiased"
-    left.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, interpolation=smooth, extent=extent)
-    left.set_title("what the model saw", fontsize=9)
-    right.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation=smooth, extent=extent)
-    mapped = right.imshow(
-        shares, cmap=COLOURS, vmin=0, vmax=shares.max(), alpha=OPACITY, interpolation="nearest", extent=extent
-    )
-    right.set_title("what it attended to", fontsize=9)
-    bar = figure.colorbar(mapped, ax=right, fraction=0.046, pad=0.03)
-    bar.solids.set_alpha(1)  # pyright: ignore[reportOptionalMemberAccess]
+    saw, over, alone = figure.subplots(1, 3)
+    saw.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, **enlarged)
+    over.imshow(np.asarray(picture.convert("L")), cmap="gray", vmin=0, vmax=255, **enlarged)
+    over.imshow(shares, alpha=OPACITY, **coloured)
+    mapped = alone.imshow(shares, **coloured)
+    for axes, name in ((saw, "what the model saw"), (over, "what it attended to"), (alone, "attention of each patch")):
+        axes.set_title(name, fontsize=10)
+        axes.set_axis_off()
+    bar = figure.colorbar(mapped, ax=alone, fraction=0.046, pad=0.03)
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.{_decimals(shares.max())}f} %")
     bar.ax.tick_params(labelsize=8)
-    for axes in (left, right):
-        axes.set_axis_off()
-    figure.suptitle(title, fontsize=13, fontweight="bold")
-    figure.supxlabel(caption, fontsize=7.5, color="0.35")
+    figure.suptitle(title, fontsize=14, fontweight="bold")
+    figure.supxlabel(caption, fontsize=8, color="0.35")
     return figure
 
 
