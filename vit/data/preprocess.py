@@ -26,10 +26,11 @@ def fit(picture: Image.Image, spec: Preprocessing) -> Image.Image:
     picture = _without_far_ends(picture)
     height, width = spec.image_size
     scale_height, scale_width = int(height / spec.crop_pct), int(width / spec.crop_pct)
+    whole = int if height == width else round  # as timm: torchvision's Resize for squares, its own for the rest
     if picture.width * scale_height <= picture.height * scale_width:  # width is the tighter side
-        size = (scale_width, int(scale_width * picture.height / picture.width))
+        size = (scale_width, whole(scale_width * picture.height / picture.width))
     else:
-        size = (int(scale_height * picture.width / picture.height), scale_height)
+        size = (whole(scale_height * picture.width / picture.height), scale_height)
     if size != picture.size:
         picture = picture.resize(size, RESAMPLING[spec.interpolation])
     left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
