@@ -104,14 +104,14 @@ def _erase(images: UInt8[Tensor, "b c h w"], probability: float) -> UInt8[Tensor
     b, _, h, w = images.shape
     area = h * w * torch.empty(b, device=images.device).uniform_(0.02, 0.2)
     aspect = torch.exp(torch.empty(b, device=images.device).uniform_(-1.1, 1.1))  # log-uniform, exp(1.1) = 3
-    height, width = (area * aspect).sqrt().clamp(max=h), (area / aspect).sqrt().clamp(max=w)
-    top, left = torch.rand(2, b, device=images.device) * torch.stack([h - height, w - width])
+    height, width = (area * aspect).sqrt().round().clamp(1, h), (area / aspect).sqrt().round().clamp(1, w)
+    top, left = (torch.rand(2, b, device=images.device) * torch.stack([h - height + 1, w - width + 1])).floor()
     rows = rearrange(torch.arange(h, device=images.device), "h -> 1 1 h 1")
     columns = rearrange(torch.arange(w, device=images.device), "w -> 1 1 1 w")
 
     def within(positions: Tensor, start: Tensor, length: Tensor) -> Tensor:
         start, length = rearrange(start, "b -> b 1 1 1"), rearrange(length, "b -> b 1 1 1")
-        return (positions >= start.floor()) & (positions < (start + length).floor())
+        return (positions >= start) & (positions < start + length)
 
     covered = within(rows, top, height) & within(columns, left, width) & _chosen(images, probability)
     return images.masked_fill(covered, 0)
