@@ -33,8 +33,10 @@ def draw(picture: Image.Image, heat: Float[Tensor, "gh gw"], title: str, caption
         caption: Below: which method, and what the colours mean.
     """
     shares = heat.float().cpu().numpy()
+    greatest = float(shares.max())
+    greatest = float(shares.max())
     whole = {"extent": (0, picture.width, picture.height, 0)}
-    coloured = {"cmap": COLOURS, "vmin": 0, "vmax": shares.max(), "interpolation": "nearest", **whole}
+    coloured = {"cmap": COLOURS, "vmin": 0, "vmax": greatest, "interpolation": "nearest", **whole}
     enlarged = {"interpolation": "nearest" if max(picture.size) < SMALL else "antialiased", **whole}
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -47,7 +49,7 @@ def draw(picture: Image.Image, heat: Float[Tensor, "gh gw"], title: str, caption
         axes.set_title(name, fontsize=10)
         axes.set_axis_off()
     bar = figure.colorbar(mapped, ax=alone, fraction=0.046, pad=0.03)
-    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.{_decimals(shares.max())}f} %")
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.{_decimals(greatest)}f} %")
     bar.ax.tick_params(labelsize=8)
     figure.suptitle(title, fontsize=14, fontweight="bold")
     figure.supxlabel(caption, fontsize=8, color="0.35")
@@ -57,7 +59,7 @@ def draw(picture: Image.Image, heat: Float[Tensor, "gh gw"], title: str, caption
 def save(figure: Figure, path: Path) -> None:
     """Write it as PNG; an unfinished file never bears the name."""
     unfinished = path.with_name(f"{path.name}.tmp")
-    figure.savefig(unfinished, dpi=120, format="png")
+    figure.savefig(unfinished, dpi=120, format="png", bbox_inches="tight", pad_inches=0.1)
     unfinished.replace(path)
 
 

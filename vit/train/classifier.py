@@ -57,8 +57,10 @@ class Classifier(L.LightningModule):
         self._evaluate("test", *batch)
 
     def configure_optimizers(self) -> Any:
-        # the scaler of fp16 divides the gradients itself, which the fused kernel does not allow before clipping
+        # with fp16's loss scaler the fused kernel unscales gradients itself, which is too late for clipping; without a
+        # scaler it does not, but Lightning refuses to clip by this flag alone
         optimizer = self.recipe.optimizer(self.network, fused=self.trainer.precision != "16-mixed")
+        optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue]
         schedule = self.recipe.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
