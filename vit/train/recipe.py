@@ -38,10 +38,12 @@ class Recipe:
     """Share of the target spread evenly over all classes (Szegedy et al. 2016), from 0 to below 1."""
 
     def __post_init__(self) -> None:
-        for name, least in (("learning_rate", 0), ("weight_decay", -1e-30)):
-            value = getattr(self, name)
-            if not least < value < math.inf:
-                raise ValueError(f"{name}={value} must be a number above 0; 1e-3 is a usual learning rate.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate={self.learning_rate} must be a number above 0; 1e-3 is usual.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay={self.weight_decay} must be a number of at least 0; 0.05 is usual.")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas={self.betas} must both be from 0 to below 1; (0.9, 0.999) is usual.")
         for name in ("warmup", "label_smoothing"):
             value = getattr(self, name)
             if not 0 <= value < 1:
