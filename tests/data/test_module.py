@@ -1,0 +1,183 @@
+"""Splits, batches and what is done to them on the device."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from vit.data.augment import Augmentation
+from vit.data.decode import UnreadableImageError
+from vit.data.module import FileImages, ImageDataModule, TensorImages
+
+MakeFolder = Callable[..., Path]
+
+
+def digits(**changes: object) -> ImageDataModule:
+    return ImageDataModule("digits", **{"image_size": 8, "batch_size": 64, **changes})  # pyright: ignore
+
+
+def pictures(root: Path, **changes: object) -> ImageDataModule:
+    settings = {"image_size": 8, "batch_size": 2, "val_fraction": 0.34, "num_workers": 0}
+    return ImageDataModule("folder", root=str(root), **{**settings, **changes})  # pyright: ignore
+
+
+def as_bytes(images: Tensor) -> list[bytes]:
+    return [bytes(image.numpy()) for image in images]
+
+
+def test_no_validation_or_test_image_is_trained_on() -> None:
+    data = digits()
+    assert data.val is not None
+    assert data.source.test is not None
+    train, val, test = (set(as_bytes(part.images)) for part in (data.train, data.val, data.source.test))  # pyright: ignore
+    assert not train & val
+    assert not train & test
+    assert not val & test
+    assert (len(data.train), len(data.val), len(data.source.test)) == (1293, 144, 360)
+
+
+def test_the_batches_of_an_epoch_are_the_training_images_in_a_new_order() -> None:
+    data = digits(batch_size=1)
+    first = [image for images, _ in data.train_dataloader() for image in as_bytes(images)]
+    second = [image for images, _ in data.train_dataloader() for image in as_bytes(images)]
+    assert first != second
+    assert sorted(first) == sorted(second) == sorted(as_bytes(data.train.images))  # pyright: ignore
+
+
+def test_validation_and_test_see_each_image_once_in_order_and_whole_batches_are_not_needed() -> None:
+    data = digits(batch_size=100)
+    for loader, part in ((data.val_dataloader(), data.val), (data.test_dataloader(), data.source.test)):
+        batches = list(loader)
+        assert part is not None
+        assert len(batches[-1][1]) == len(part) % 100 > 0
+        assert torch.equal(torch.cat([images for images, _ in batches]), part.images)  # pyright: ignore
+        assert torch.equal(torch.cat([labels for _, labels in batches]), part.labels)
+
+
+def test_validation_depends_on_the_split_seed_and_not_on_the_runs_seed() -> None:
+    first = digits().val
+    torch.manual_seed(12345)
+    second, other = digits().val, digits(split_seed=1).val
+    assert first is not None
+    assert second is not None
+    assert other is not None
+    assert torch.equal(first.images, second.images)  # pyright: ignore
+    assert not torch.equal(first.labels, other.labels) or not torch.equal(first.images, other.images)  # pyright: ignore
+
+
+class FakeTrainer:
+    """As much of a trainer as a datamodule asks for."""
+
+    def __init__(self, training: bool) -> None:
+        self.training = training
+
+
+def after_transfer(data: ImageDataModule, images: Tensor, training: bool) -> Tensor:
+    data.trainer = FakeTrainer(training)  # pyright: ignore
+    labels = torch.zeros(len(images), dtype=torch.long)
+    return data.on_after_batch_transfer([images, labels], 0)[0]
+
+
+def test_validation_images_are_normalised_and_nothing_else() -> None:
+    data = digits(augmentation=Augmentation(shift=3, flip=1.0, erase=1.0))
+    assert data.val is not None
+    images = data.val.images[:5]
+    expected = (images.float() / 255 - 0.305) / 0.376  # pyright: ignore
+    assert_close(after_transfer(data, images, training=False), expected)  # pyright: ignore
+
+
+def test_training_images_are_augmented_before_they_are_normalised() -> None:
+    data = digits(augmentation=Augmentation(flip=1.0))
+    images = data.train.images[:5]
+    expected = (images.flip(-1).float() / 255 - 0.305) / 0.376  # pyright: ignore
+    assert_close(after_transfer(data, images, training=True), expected)  # pyright: ignore
+
+
+def test_a_folder_without_validation_part_gives_some_of_its_training_images(folder_of_classes: MakeFolder) -> None:
+    data = pictures(folder_of_classes({"train": ["cat", "dog"]}))
+    assert data.val is not None
+    assert sorted([*data.train.images, *data.val.images]) == sorted(data.source.train.images)  # pyright: ignore
+    assert data.val.labels.tolist() == [0, 1] or len(data.val) == 3
+
+
+def test_the_validation_part_of_a_folder_is_used_and_named_by_the_training_part(folder_of_classes: MakeFolder) -> None:
+    data = pictures(folder_of_classes({"train": ["1", "2", "10"], "val": ["10"]}))
+    assert len(data.train) == 9
+    assert [labels.tolist() for _, labels in data.val_dataloader()] == [[2, 2], [2]]
+    assert data.classes == ("1", "2", "10")
+    assert data.num_classes == 3
+
+
+def test_batches_of_files_are_what_prediction_would_see(folder_of_classes: MakeFolder) -> None:
+    from vit.data.preprocess import load_image
+
+    data = pictures(folder_of_classes({"train": ["cat"], "val": ["cat"]}), image_size=(6, 4), crop_pct=0.8)
+    images = torch.cat([images for images, _ in data.val_dataloader()])
+    assert data.val is not None
+    assert_close(images, torch.stack([load_image(str(path), data.preprocessing) for path in data.val.images]))  # pyright: ignore
+
+
+def test_random_crops_are_for_training_alone(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["cat"], "val": ["cat"]})
+    data = pictures(root, augmentation=Augmentation(crop_scale=(0.1, 0.5)), batch_size=3)
+    first, second = (next(images for images, _ in data.val_dataloader()) for _ in range(2))
+    assert torch.equal(first, second)
+    cropped = next(images for images, _ in data.train_dataloader())
+    assert cropped.shape == (3, 3, 8, 8)
+    assert not set(as_bytes(cropped)) & set(as_bytes(first))
+
+
+def test_a_damaged_training_file_stops_the_run_and_is_named(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["cat", "dog"], "val": ["cat"]})
+    (root / "train" / "dog" / "1.png").write_bytes(b"not an image")
+    with pytest.raises(UnreadableImageError, match=r"dog.1\.png: not an image"):
+        list(pictures(root).train_dataloader())
+
+
+def test_the_two_datasets_give_single_images_too(folder_of_classes: MakeFolder) -> None:
+    data = digits()
+    image, label = TensorImages(data.train.images, data.train.labels)[3]  # pyright: ignore
+    assert torch.equal(image, data.train.images[3])  # pyright: ignore
+    assert label == data.train.labels[3]
+    files = FileImages([Path("a")], torch.tensor([4]), lambda path: torch.zeros(1), lambda image: image + 1)
+    assert [part.item() for part in files[0]] == [1, 4]
+
+
+def test_a_policy_works_on_every_image_by_itself() -> None:
+    images, labels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3)
+    seen = iter(range(1, 100))
+    changed, _ = TensorImages(images, labels, lambda image: image + next(seen)).__getitems__([0, 2])
+    assert changed[:, 0, 0, 0].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"batch_size": 0}, r"batch_size=0 must be at least 1\."),
+        ({"batch_size": 5000}, r"batch_size=5000 is more than the 1293 training images\."),
+        ({"val_fraction": 0.0}, r"val_fraction=0\.0 must be above 0 and below 1; 0\.1 is usual\."),
+        ({"val_fraction": 1.0}, r"val_fraction=1\.0 must be"),
+        ({"image_size": 16}, r"image_size=16 does not fit source=digits, whose images are 8 x 8 pixels\."),
+        ({"crop_pct": 1.5}, r"crop_pct=1\.5 must be above 0 and at most 1"),
+    ],
+)
+def test_settings_that_do_not_fit_are_explained(wrong: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        digits(**wrong)
+
+
+def test_testing_without_test_images_is_explained(folder_of_classes: MakeFolder) -> None:
+    with pytest.raises(ValueError, match=r"this data has no test part; .* as test/CLASS\."):
+        pictures(folder_of_classes({"train": ["cat", "dog"]})).test_dataloader()
+
+
+def test_the_same_seed_gives_the_same_batches() -> None:
+    orders = []
+    for _ in range(2):
+        L.seed_everything(5, verbose=False)
+        orders.append(torch.cat([labels for _, labels in digits().train_dataloader()]))
+    assert torch.equal(*orders)

@@ -1,0 +1,99 @@
+"""A map belongs to its image, lies on the patch grid, and the model is left alone."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from vit.explain import explain, rollout
+from vit.nn import ViT, ViTConfig
+
+
+def model(depth: int = 3) -> ViT:
+    config = ViTConfig(
+        image_size=(6, 10),
+        patch_size=2,
+        in_channels=1,
+        embed_dim=12,
+        depth=depth,
+        num_heads=3,
+        num_classes=7,
+        init="xavier",
+    )
+    return ViT(config).eval()
+
+
+def images(b: int = 2) -> torch.Tensor:
+    return torch.randn(b, 1, 6, 10)
+
+
+def test_the_map_is_the_class_tokens_row_on_a_grid_that_is_not_square() -> None:
+    network, batch = model(), images()
+    maps = explain(network, batch).maps
+    matrix = rollout(network.attention(batch))
+    assert maps.shape == (2, 3, 5)
+    for row in range(3):
+        for column in range(5):
+            assert_close(maps[:, row, column], matrix[:, 0, 1 + 5 * row + column])
+
+
+def test_a_map_lies_where_the_attention_went() -> None:
+    network = model(depth=1)
+    weights = torch.zeros(1, 1, 1, 16, 16)
+    weights[..., 1 + 5 * 2 + 4] = 1.0  # all look at the patch of the last row and column
+    network.attention = lambda images: weights  # pyright: ignore
+    heat = explain(network, images(1)).maps[0]
+    assert heat[2, 4] == 0.5
+    assert heat.sum() == 0.5
+
+
+def test_shares_of_the_patches_and_of_the_class_token_make_one() -> None:
+    network, batch = model(), images()
+    together = explain(network, batch).maps.sum(dim=(1, 2)) + rollout(network.attention(batch))[:, 0, 0]
+    assert_close(together, torch.ones(2))
+
+
+def test_the_target_is_what_the_model_predicts() -> None:
+    network, batch = model(), images(5)
+    explanation = explain(network, batch)
+    assert torch.equal(explanation.target, network(batch).argmax(dim=-1))
+    assert_close(explanation.probabilities, network(batch).softmax(dim=-1))
+
+
+def test_each_image_is_explained_by_itself() -> None:
+    network, batch = model(), images(3)
+    together = explain(network, batch, discard_ratio=0.5).maps
+    alone = torch.cat([explain(network, image[None], discard_ratio=0.5).maps for image in batch])
+    assert_close(together, alone)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_as_it_was_found(training: bool) -> None:
+    network = model().train(training)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    explanation = explain(network, images())
+    assert {module.training for module in network.modules()} == {training}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert not explanation.maps.requires_grad
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_the_model_is_left_as_it_was_found_after_an_error_too() -> None:
+    network = model().train()
+    with pytest.raises(ValueError, match="images are 1 x 5 x 5"):
+        explain(network, torch.zeros(1, 1, 5, 5))
+    assert network.training
+
+
+def test_a_model_that_trains_is_explained_as_in_evaluation() -> None:
+    config = ViTConfig(
+        image_size=4, patch_size=2, embed_dim=8, depth=2, num_heads=2, num_classes=3, drop_rate=0.5, drop_path_rate=0.5
+    )
+    network, batch = ViT(config), torch.randn(2, 3, 4, 4)
+    assert_close(explain(network.train(), batch).maps, explain(network.eval(), batch).maps)
+
+
+def test_the_method_names_its_settings() -> None:
+    network, batch = model(), images()
+    assert explain(network, batch).method == "attention rollout (heads mean, residual 0.5)"
+    method = explain(network, batch, "max", 0.9, 1, 0.25).method
+    assert method == "attention rollout (heads max, residual 0.25, discard 0.9, from layer 1)"
