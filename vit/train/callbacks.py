@@ -34,7 +34,7 @@ class Stopwatch(L.Callback):
     def __init__(self) -> None:
         self.seconds = 0.0
         self.images_per_second: list[float] = []
-        self._fit_start = self._epoch_start = self._images = 0.0
+        self._fit_start = self._epoch_start = self._epoch_seconds = self._images = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start."""
@@ -47,10 +47,13 @@ class Stopwatch(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count; the clock stops after the last batch, before validation."""
+        """Count; the clock of an epoch stops at its last batch, whichever that is, before validation."""
         self._images += len(batch[1]) * trainer.world_size
-        if batch_idx + 1 == trainer.num_training_batches:
-            self.images_per_second.append(self._images / (time.perf_counter() - self._epoch_start))
+        self._epoch_seconds = time.perf_counter() - self._epoch_start
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note the speed; max_steps may have ended the epoch early."""
+        self.images_per_second.append(self._images / self._epoch_seconds)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop."""
