@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser
 from vit.data.module import ImageDataModule
 from vit.train.classifier import Classifier
 from vit.train.run import quieten
-from vit.weights import load_model
+from vit.weights import load_model, read_card
 
 RECORD = "test.json"
 
@@ -33,6 +33,11 @@ def evaluate(run_folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
         raise FileNotFoundError(f"{folder} is not a run folder: it has no config.yaml; `vit fit` makes runs/NAME.")
     network = load_model(folder / "model")
     data = _data_of_run(folder / "config.yaml")
+    classes = read_card(folder / "model").classes
+    if data.classes != classes:
+        raise ValueError(
+            f"the data has the classes {', '.join(data.classes)}, but the model was trained on {', '.join(classes)}."
+        )
     classifier = Classifier(network.config)
     classifier.network = network
     trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
