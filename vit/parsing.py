@@ -22,7 +22,8 @@ class ExplainsErrors(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise, in the words of this package."""
-        super().error(explain_error(message, [action.dest for action in self._actions if action.option_strings]), ex)
+        flags = [action.option_strings[-1].removeprefix("--") for action in self._actions if action.option_strings]
+        super().error(explain_error(message, flags), ex)
 
 
 def command_parser(name: str, description: str) -> ArgumentParser:
@@ -45,17 +46,28 @@ def explain_error(message: str, known: list[str]) -> str:
         return f"there is no option {key!r}{_near(key, known)}"
     if match := re.match(r"unrecognized arguments: --([\w.-]+)", message):
         key = match[1]
-        return f"there is no flag --{key}{_near(key.replace('-', '_'), known, prefix='--')}"
+        return f"there is no flag --{key}{_near(key, known, prefix='--')}"
     if match := re.fullmatch(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', message):
-        kind = re.sub(r"<class '(\w+)'>", r"\1", match[2].replace("typing.", "").replace("NoneType", "null"))
-        kind = re.sub(r"Literal\[(.+)\]", r"one of \1", kind)
-        return f"{match[1]}={match[3]} is not of its type; expected {kind}."
+        return f"{match[1]}={match[3]} is not of its type; expected {_plain_type(match[2])}."
+    if match := re.fullmatch(
+        r'Parser key "(.+?)": Does not validate against any of the Union subtypes Subtypes: \[(.+)\] Errors: .*? '
+        r"Given value type: \S+ \S+ Given value: (.*)",
+        message,
+    ):
+        kinds = " or ".join(_plain_type(kind) for kind in re.split(r", (?![^\[]*\])", match[2]))
+        return f"{match[1]}={match[3]} is not of its type; expected {kinds}."
     if match := re.fullmatch(r"Parser key \"config\": File does not exist: '(.+)'", message):
         return f"config file {match[1]} does not exist."
     if match := re.fullmatch(r"the following arguments are required: (.+)", message):
         flags = ", ".join(name if name in {"images", "run"} else f"--{name}" for name in match[1].split(", "))
         return f"missing: {flags}; --help says what for."
     return message
+
+
+def _plain_type(kind: str) -> str:
+    """A type as a parser prints it, in fewer marks."""
+    kind = re.sub(r"<class '(\w+)'>", r"\1", kind.replace("typing.", "").replace("NoneType", "null"))
+    return re.sub(r"Literal\[(.+)\]", r"one of \1", kind)
 
 
 def _near(key: str, known: list[str], prefix: str = "") -> str:

@@ -159,6 +159,7 @@ def test_a_policy_works_on_every_image_by_itself() -> None:
     [
         ({"batch_size": 0}, r"batch_size=0 must be at least 1\."),
         ({"batch_size": 5000}, r"batch_size=5000 is more than the 1293 training images\."),
+        ({"num_workers": -1}, r"num_workers=-1 must be 0"),
         ({"val_fraction": 0.0}, r"val_fraction=0\.0 must be above 0 and below 1; 0\.1 is usual\."),
         ({"val_fraction": 1.0}, r"val_fraction=1\.0 must be"),
         ({"image_size": 16}, r"image_size=16 does not fit source=digits, whose images are 8 x 8 pixels\."),

@@ -59,6 +59,8 @@ class ImageDataModule(L.LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size} must be at least 1.")
+        if num_workers is not None and num_workers < 0:
+            raise ValueError(f"num_workers={num_workers} must be 0 (the images are read by the main process) or more.")
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction={val_fraction} must be above 0 and below 1; 0.1 is usual.")
         self.source: Source = SOURCES[source](Path(root))

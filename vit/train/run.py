@@ -91,6 +91,8 @@ class Run(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Take the threads that were asked for: a small model on busy cores is many times faster with one."""
         if self.config.threads is not None:
+            if self.config.threads < 1:
+                raise ValueError(f"threads={self.config.threads} must be at least 1.")
             torch.set_num_threads(self.config.threads)
 
     def instantiate_classes(self) -> None:
@@ -98,7 +100,6 @@ class Run(LightningCLI):
         try:
             super().instantiate_classes()
         except MisconfigurationException as error:
-            remove_if_empty(self.folder)
             raise ValueError(f"these trainer flags do not work here: {error}") from error
 
     def _set_seed(self) -> None:
@@ -118,7 +119,11 @@ class Run(LightningCLI):
         settings: dict[str, Any] = {"default_root_dir": flags.default_root_dir or str(self.folder)}
         if flags.logger in (None, True):
             settings["logger"] = CSVLogger(self.folder, name="", version="")
-        trainer = super().instantiate_trainer(**settings, **kwargs)
+        try:
+            trainer = super().instantiate_trainer(**settings, **kwargs)
+        except BaseException:  # some flags are found wrong here, by errors of many kinds
+            remove_if_empty(self.folder)
+            raise
         trainer.callbacks.append(self.stopwatch)  # pyright: ignore[reportAttributeAccessIssue]
         return trainer
 
@@ -190,6 +195,7 @@ def quieten() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")  # sources in memory need none
+    warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # what we log is of whole epochs
     warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")  # the run's own, just made
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # lightning 2.6 on torch 2.15
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
