@@ -1,0 +1,225 @@
+"""A run: its folder, its config, its weights, and what is refused before anything is written."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+import yaml
+from jsonargparse import ArgumentError
+from torch import Tensor
+
+from vit.nn import ViT
+from vit.train.folder import new_folder, remove_if_empty
+from vit.train.run import Run, fit, test
+from vit.weights import load_model, read_card
+
+test.__test__ = False  # pyright: ignore  # a function of the package, not one of ours
+
+
+@pytest.fixture
+def train(tiny_run: list[str], tmp_path: Path) -> Any:
+    """Train a run that differs from the tiny one in some flags."""
+
+    def train(*flags: str, base: Sequence[str] | None = None) -> Run:
+        run = Run(
+            [*(tiny_run if base is None else base), "--output", str(tmp_path / "runs"), *flags], epoch_lines=False
+        )
+        fit(run)
+        return run
+
+    return train
+
+
+QUICK = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "3", "--trainer.limit_val_batches", "1")
+
+
+def weights(run: Run) -> dict[str, Tensor]:
+    return load_model(run.folder / "model").state_dict()
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_leaves_its_config_metrics_checkpoints_and_model(finished_run: Any) -> None:
+    found = {path.relative_to(finished_run.folder).as_posix() for path in finished_run.folder.rglob("*.*")}
+    assert found == {
+        "config.yaml",
+        "metrics.csv",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "model/config.json",
+        "model/model.safetensors",
+    }
+    assert finished_run.folder.name == "digits"  # the config's name
+    assert set(finished_run.metrics) == {"train_loss", "train_acc", "val_loss", "val_acc"}
+
+
+def test_the_model_folder_says_where_it_comes_from(finished_run: Any) -> None:
+    card = read_card(finished_run.model)
+    assert card.classes == tuple("0123456789")
+    assert card.preprocessing.image_size == (8, 8)
+    assert card.preprocessing.mean == (0.305,)
+    assert card.provenance["command"].startswith("vit fit --config")
+    assert (card.provenance["epochs"], card.provenance["steps"]) == (2, 40)  # 1,293 images make 20 batches of 64
+    assert card.provenance["last_epoch"]["val_acc"] == pytest.approx(finished_run.metrics["val_acc"], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_checkpoints_load_without_running_code(name: str, finished_run: Any) -> None:
+    checkpoint = torch.load(finished_run.folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    assert checkpoint["hyper_parameters"]["vit"]["embed_dim"] == 16
+    json.dumps(checkpoint["hyper_parameters"])
+
+
+def test_the_exported_weights_are_those_of_the_last_checkpoint(finished_run: Any) -> None:
+    from vit.train.callbacks import network_state
+
+    assert same(
+        load_model(finished_run.model).state_dict(),
+        network_state(str(finished_run.folder / "checkpoints" / "last.ckpt")),
+    )
+
+
+def test_the_same_seed_gives_the_same_weights_to_the_bit(train: Any) -> None:
+    first, second, other = train(*QUICK), train(*QUICK), train(*QUICK, "--seed_everything", "1")
+    assert same(weights(first), weights(second))
+    assert not same(weights(first), weights(other))
+
+
+def test_the_resolved_config_reproduces_the_run(train: Any) -> None:
+    first = train(*QUICK, "--model.recipe.learning_rate", "0.002", "--data.augmentation.flip", "0.5")
+    again = train(base=["--config", str(first.folder / "config.yaml")])
+    assert same(weights(first), weights(again))
+    values = yaml.safe_load((again.folder / "config.yaml").read_text())
+    assert values["model"]["recipe"]["learning_rate"] == 0.002
+    assert values["model"]["vit"]["num_classes"] == 10
+
+
+class StopAfterOneEpoch(L.Callback):
+    def on_train_epoch_end(self, trainer: L.Trainer, *_: object) -> None:
+        trainer.should_stop = True
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # as it should: a new run has a new folder
+def test_a_run_that_was_stopped_goes_on_where_it_was(tiny_run: list[str], tmp_path: Path) -> None:
+    flags = [*tiny_run, "--trainer.limit_train_batches", "3", "--output", str(tmp_path)]
+    half = Run(flags, epoch_lines=False)
+    half.trainer.callbacks.append(StopAfterOneEpoch())  # pyright: ignore
+    fit(half)
+    rest = Run(flags, epoch_lines=False)
+    rest.trainer.fit(rest.model, datamodule=rest.datamodule, ckpt_path=str(half.folder / "checkpoints" / "last.ckpt"))
+    assert (half.trainer.global_step, rest.trainer.global_step) == (3, 6)
+    assert rest.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0)  # the end of all six steps' cosine
+    assert len(rest.stopwatch.images_per_second) == 1
+
+
+def test_two_runs_never_share_a_folder(train: Any) -> None:
+    folders = [train(*QUICK).folder.name for _ in range(3)]
+    assert folders == ["digits", "digits-2", "digits-3"]
+
+
+def test_a_name_that_is_taken_is_refused_and_the_older_run_is_left_alone(train: Any) -> None:
+    first = train(*QUICK, "--name", "mine")
+    before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*")}
+    with pytest.raises(FileExistsError, match=r"run folder .*mine exists already; choose another --name"):
+        train(*QUICK, "--name", "mine")
+    assert {path: path.stat().st_mtime_ns for path in first.folder.rglob("*")} == before
+
+
+def test_folders_are_numbered_by_what_is_there(tmp_path: Path) -> None:
+    assert [new_folder(tmp_path, "a").name for _ in range(2)] == ["a", "a-2"]
+    (tmp_path / "b").write_text("a file of that name")
+    assert new_folder(tmp_path, "b").name == "b-2"
+
+
+def test_only_an_empty_folder_is_taken_away(tmp_path: Path) -> None:
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full" / "file").touch()
+    for name in ("empty", "full", "nowhere"):
+        remove_if_empty(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--trainer.max_epochs", "0"),
+        ("--trainer.max_steps", "0"),
+        ("--trainer.limit_train_batches", "0"),
+    ],
+)
+def test_a_training_that_takes_no_step_is_an_error(flags: tuple[str, str], train: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the training took no step: max_epochs, max_steps and limit_train_batches"):
+        train(*flags)
+    assert not list((tmp_path / "runs").glob("*/model"))
+
+
+def test_the_test_images_are_not_read_by_training(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vit.data.module import ImageDataModule
+
+    def looked(self: ImageDataModule) -> None:
+        raise AssertionError("the test images were looked at")
+
+    monkeypatch.setattr(ImageDataModule, "test_dataloader", looked)
+    assert train(*QUICK).trainer.global_step == 3
+
+
+def test_the_best_epoch_is_exported_where_that_is_asked_for(train: Any) -> None:
+    from vit.train.callbacks import network_state
+
+    run = train("--trainer.limit_train_batches", "3", "--export", "best")
+    best = network_state(str(run.folder / "checkpoints" / "best.ckpt"))
+    assert same(weights(run), best)
+    assert "best epoch by val_acc" in read_card(run.folder / "model").provenance["weights"]
+
+
+def test_testing_a_run_measures_the_weights_it_exports(train: Any) -> None:
+    run = train(*QUICK, "--export", "best")
+    assert isinstance(run.model.network, ViT)
+    with torch.no_grad():
+        run.model.network.head.bias.fill_(1e4 * torch.eye(10)[0][0])  # pyright: ignore  # spoilt after training
+        run.model.network.head.weight.zero_()  # pyright: ignore
+    measured = test(run)
+    assert same(run.model.network.state_dict(), weights(run))
+    assert 0 <= measured <= 1
+
+
+def test_a_stop_in_the_middle_of_an_epoch_has_a_speed_too(train: Any) -> None:
+    run = train("--trainer.max_steps", "23")
+    assert run.trainer.global_step == 23
+    assert len(run.stopwatch.images_per_second) == 2
+    assert min(run.stopwatch.images_per_second) > 0
+    assert run.stopwatch.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--model.vit.patch_size", "3"], r"patch_size=3 does not divide image_size=8.*2 and 4 do"),
+        (["--model.vit.in_channels", "3"], r"model\.vit\.in_channels=3, but the images of this data have 1 channels"),
+        (["--data.batch_size", "5000"], r"batch_size=5000 is more than the 1293 training images"),
+        (["--model.vit.image_size", "16"], r"image_size=16 does not fit source=digits"),
+        (["--model.recipe.learning_rate", "-1"], r"learning_rate=-1\.0 must be a number above 0"),
+        (["--data.augmentation.flip", "2"], r"flip=2\.0 is not a probability"),
+        (["--trainer.max_epoch", "1"], r"there is no flag --trainer\.max_epoch; did you mean '--trainer\.max_epochs'"),
+        (["--model.vit.patchsize", "2"], r"did you mean '--model\.vit\.patch_size'"),
+        (["--trainer.max_epochs", "many"], r"trainer\.max_epochs=many is not of its type; expected int or null\.$"),
+        (["--export", "worst"], r"export=worst is not of its type; expected one of 'best', 'last'\.$"),
+        (["--config", "nowhere.yaml"], r"config file .*nowhere\.yaml does not exist\."),
+        (["--trainer.accelerator", "abacus"], r"invalid accelerator name: .*abacus"),
+        (["--trainer.devices", "0"], r"these trainer flags do not work here: .*devices"),
+        (["--threads", "0"], r"threads=0 must be at least 1\."),
+    ],
+)
+def test_what_does_not_fit_is_explained_and_no_folder_is_left(
+    flags: list[str], sentence: str, tiny_run: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises((ValueError, ArgumentError), match=sentence):
+        Run([*tiny_run, "--output", str(tmp_path / "runs"), *flags])
+    assert not list(tmp_path.glob("runs/*"))
