@@ -53,8 +53,9 @@ class Predictor:
 
         Raises:
             FileNotFoundError: no such folder, or not a model folder.
-            ValueError: a damaged file in it.
+            ValueError: a damaged file in it, or a device that is not here.
         """
+        _check_device(device)
         return cls(load_model(folder), read_card(folder), device)
 
     def read(self, path: str) -> Image.Image:
@@ -104,6 +105,14 @@ class Predictor:
     def _likeliest(self, path: str, probabilities: Float[Tensor, " classes"], top_k: int) -> Prediction:
         values, indices = probabilities.topk(min(top_k, len(probabilities)))
         return Prediction(path, tuple(self.card.label(i) for i in indices.tolist()), tuple(values.tolist()))
+
+
+def _check_device(device: str | torch.device) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
+        first_line = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(f"device={str(device)!r} does not work here: {first_line}; cpu always does.") from None
 
 
 def find_images(inputs: Sequence[str]) -> list[str]:
