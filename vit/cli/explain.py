@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import count
 from pathlib import Path
 
 from PIL import Image
@@ -29,6 +30,7 @@ def run(arguments: list[str]) -> int:
     output.mkdir(parents=True, exist_ok=True)
     settings = (args.head_fusion, args.discard_ratio, args.start_layer, args.residual)
     failures = 0
+    names = _names(paths)
     for path in paths:
         picture = predictor.read_or_failure(path)
         if isinstance(picture, Failure):
@@ -36,7 +38,7 @@ def run(arguments: list[str]) -> int:
             print(f"error: {picture.reason}", file=sys.stderr)
             continue
         explanation = explain(predictor.model, predictor.images([picture]), *settings)
-        print(_draw(predictor, picture, explanation, path, _free_name(output, path, paths)))
+        print(_draw(predictor, picture, explanation, path, output / names[path]))
     return 1 if failures else 0
 
 
@@ -55,9 +57,13 @@ def _draw(predictor: Predictor, picture: Image.Image, explanation: Explanation, 
     return target
 
 
-def _free_name(output: Path, path: str, paths: list[str]) -> Path:
-    """NAME.rollout.png, with the folder's name in front where two images bear the same name."""
-    given = Path(path)
-    same = [other for other in paths if Path(other).stem == given.stem]
-    stem = given.stem if len(same) == 1 else "-".join([*given.parent.parts[-1:], given.name.replace(".", "-")])
-    return output / f"{stem}.rollout.png"
+def _names(paths: list[str]) -> dict[str, str]:
+    """NAME.rollout.png for each image, with its folder in front where another has its name, and a number if need be."""
+    names: dict[str, str] = {}
+    for path in dict.fromkeys(paths):
+        given = Path(path)
+        alone = sum(Path(other).stem == given.stem for other in set(paths)) == 1
+        stem = given.stem if alone else "-".join([*given.parent.parts[-1:], given.name.replace(".", "-")])
+        free = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
+        names[path] = next(name for name in (f"{one}.rollout.png" for one in free) if name not in names.values())
+    return names
