@@ -49,7 +49,8 @@ def _baselines() -> str:
 
 
 def _config_name(arguments: list[str]) -> str:
-    for flag, value in pairwise(arguments):
+    for word, following in pairwise([*arguments, ""]):
+        flag, _, value = word.partition("=")
         if flag in {"--config", "-c"}:
-            return Path(value).stem
+            return Path(value or following).stem
     return "run"
