@@ -51,7 +51,10 @@ def _sentence(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror}."
     if isinstance(error, ModuleNotFoundError):
         return f"this needs the package {error.name}, which is not installed."
-    return " ".join(str(error).split())
+    text = str(error).strip()
+    if text.startswith("Caught ") and "Original Traceback" in text:  # torch's, of a process that reads images
+        text = text.splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())
 
 
 def _dispatch(given: list[str]) -> int:
