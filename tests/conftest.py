@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,29 @@ def folder_of_classes(tmp_path: Path) -> Callable[[dict[str, Sequence[str]]], Pa
         return root
 
     return make
+
+
+@pytest.fixture
+def fake_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder above cifar-10-batches-py, in the original format: 20 random images a batch, and 7 to test.
+
+    The first pixel of a batch's images is its number, from 0.
+    """
+    from torchvision.datasets import CIFAR10
+
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)  # of the real files' checksums
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    batches = tmp_path / "cifar" / "cifar-10-batches-py"
+    batches.mkdir(parents=True)
+    for number, name in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]):
+        size = 7 if name == "test_batch" else 20
+        rows = np.random.default_rng(number).integers(0, 256, (size, 3072), dtype=np.uint8)
+        rows[:, 0], rows[:, 1], rows[:, 1024] = number, 11, 22  # first pixels of red, and the first of green
+        content = {"data": rows, "labels": [i % 10 for i in range(size)], "batch_label": name, "filenames": []}
+        (batches / name).write_bytes(pickle.dumps(content))
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    (batches / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+    return tmp_path / "cifar"
 
 
 def random_picture(size: tuple[int, int], mode: str = "RGB", seed: int = 0) -> Image.Image:

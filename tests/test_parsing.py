@@ -1,0 +1,65 @@
+"""What a parser says, made plain."""
+
+import pytest
+from jsonargparse import ArgumentError
+
+from vit.parsing import add_model_and_images, command_parser, explain_error
+
+KNOWN = ["model.vit.patch_size", "model.vit.image_size", "trainer.max_epochs", "data.batch_size", "top-k"]
+
+
+@pytest.mark.parametrize(
+    ("said", "plain"),
+    [
+        (
+            "unrecognized arguments: --trainer.max_epoch 3",
+            "there is no flag --trainer.max_epoch; did you mean '--trainer.max_epochs'?",
+        ),
+        ("unrecognized arguments: --top_k", "there is no flag --top_k; did you mean '--top-k'?"),
+        ("unrecognized arguments: --zzz", "there is no flag --zzz; --help lists all."),
+        (
+            "Option 'model.vit.patchsize' is not accepted",
+            "there is no option 'model.vit.patchsize'; did you mean 'model.vit.patch_size'?",
+        ),
+        (
+            "Group 'data' does not accept option 'batchsize'",
+            "there is no option 'data.batchsize'; did you mean 'data.batch_size'?",
+        ),
+        (
+            "Parser key \"data.batch_size\": Expected a <class 'int'>. Got value: many",
+            "data.batch_size=many is not of its type; expected int.",
+        ),
+        (
+            "Parser key \"export\": Expected a typing.Literal['best', 'last']. Got value: worst",
+            "export=worst is not of its type; expected one of 'best', 'last'.",
+        ),
+        (
+            'Parser key "trainer.max_epochs": Does not validate against any of the Union subtypes\n'
+            "Subtypes: [<class 'int'>, <class 'NoneType'>]\nErrors:\n- Expected a <class 'int'>\n"
+            "Given value type: <class 'str'>\nGiven value: many",
+            "trainer.max_epochs=many is not of its type; expected int or null.",
+        ),
+        ("the following arguments are required: images, model", "missing: images, --model; --help says what for."),
+        ("something else\n   over lines", "something else over lines"),
+    ],
+)
+def test_a_message_is_made_one_plain_sentence(said: str, plain: str) -> None:
+    assert explain_error(said, KNOWN) == plain
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["a.png", "--model", "m", "--devise", "cpu"], r"there is no flag --devise; did you mean '--device'\?"),
+        (
+            ["a.png", "--mod", "m"],
+            r"missing: --model|there is no flag --mod; did you mean '--model'",
+        ),  # never taken for --model
+        (["--model", "m"], r"missing: images"),
+    ],
+)
+def test_a_command_refuses_what_it_does_not_know(arguments: list[str], sentence: str) -> None:
+    parser = command_parser("predict", "Label images.")
+    add_model_and_images(parser)
+    with pytest.raises(ArgumentError, match=sentence):
+        parser.parse_args(arguments)
