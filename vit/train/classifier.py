@@ -60,7 +60,7 @@ class Classifier(L.LightningModule):
         # with fp16's loss scaler the fused kernel unscales gradients itself, which is too late for clipping; without a
         # scaler it does not, but Lightning refuses to clip by this flag alone
         optimizer = self.recipe.optimizer(self.network, fused=self.trainer.precision != "16-mixed")
-        optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue]
+        optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
         schedule = self.recipe.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
