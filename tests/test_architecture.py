@@ -23,12 +23,14 @@ def test_import_and_help_need_nothing_heavy(code: str) -> None:
     assert not imported_by(code) & {"torch", "numpy", "PIL", *HEAVY}
 
 
+@pytest.mark.slow  # a fresh import of torch
 def test_predicting_and_explaining_import_no_training() -> None:
     found = imported_by("import vit.cli.predict, vit.cli.explain, vit.explain.overlay")
     assert "torch" in found  # so that this test can fail
     assert not found & set(HEAVY)
 
 
+@pytest.mark.slow  # a fresh import of torch
 def test_the_backbone_needs_only_torch_and_einops() -> None:
     found = imported_by("from vit.nn import ViT, ViTConfig")
     assert "einops" in found
@@ -50,6 +52,7 @@ def test_a_name_that_is_not_public_is_refused_with_those_that_are() -> None:
         vit.ViTT  # noqa: B018  # pyright: ignore
 
 
+@pytest.mark.slow  # a fresh import of torch
 def test_the_command_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "vit", "frobnicate"], check=False, capture_output=True, text=True)
     assert done.returncode == 2
