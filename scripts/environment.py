@@ -94,7 +94,7 @@ def _install(prefix: Path, extras: tuple[str, ...]) -> None:
 def _pip(prefix: Path, *arguments: str) -> int:
     uv = shutil.which("uv")
     python = str(_python_of(prefix))
-    own = [uv, "pip", arguments[0], "--python", python] if uv else [python, "-m", "pip", arguments[0], "--quiet"]
+    own = [uv, "pip", arguments[0], "--python", python] if uv else [python, "-m", "pip", arguments[0]]
     return subprocess.run([*own, *arguments[1:]], check=False).returncode
 
 
