@@ -1,0 +1,70 @@
+"""lucidrains/vit-pytorch's `ViT` and `SimpleViT` -> timm's names and shapes. Imports no vit-pytorch.
+
+A patch vector is `(ph pw c)` there, queries, keys and values have no bias, and LayerNorm's epsilon is 1e-5. `SimpleViT`
+has no class token, no bias behind attention, and computed positions that are no tensor of the file.
+
+As a `ViTConfig`: `qkv_bias=False, norm_eps=1e-5`, and for `SimpleViT` also `class_token=False, positions="sincos2d",
+pool="mean"`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from einops import pack, rearrange
+from torch import Tensor
+
+from vit.weights.names import rename
+
+MARKER = "transformer.layers.0.0.to_qkv.weight"
+
+NAMES = {
+    "pos_embedding": "pos_embed",
+    "transformer.layers.{}.0.norm": "blocks.{}.norm1",
+    "transformer.layers.{}.0.to_qkv": "blocks.{}.attn.qkv",
+    "transformer.layers.{}.0.to_out": "blocks.{}.attn.proj",
+    "transformer.layers.{}.0.to_out.0": "blocks.{}.attn.proj",
+    "transformer.layers.{}.1.net.0": "blocks.{}.norm2",
+    "transformer.layers.{}.1.net.1": "blocks.{}.mlp.fc1",
+    "transformer.layers.{}.1.net.3": "blocks.{}.mlp.fc2",
+    "transformer.layers.{}.1.net.4": "blocks.{}.mlp.fc2",
+    "transformer.norm": "norm",
+    "to_patch_embedding.1": "patch_embed.proj",
+    "mlp_head": "head",
+    "linear_head": "head",
+}
+
+
+def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of vit-pytorch under timm's names and in timm's shapes.
+
+    Raises:
+        ValueError: a patch embedding with norms around it, or patches that are not square with one or three channels.
+    """
+    if "to_patch_embedding.2.weight" in state:
+        raise ValueError(
+            "this vit-pytorch model normalises every patch before and after its projection (to_patch_embedding.1 and "
+            ".3, as all recent versions do), and no ViTConfig does; models of older versions, with the projection "
+            "alone, are read."
+        )
+    ours = rename(state, NAMES)
+    weight = ours["patch_embed.proj.weight"]
+    channels, side = _patch(weight.shape[1])
+    ours["patch_embed.proj.weight"] = rearrange(weight, "d (ph pw c) -> d c ph pw", c=channels, ph=side)
+    for name in {"cls_token", "pos_embed"} & ours.keys():  # some versions have the axis of length one, some do not
+        ours[name], _ = pack([ours[name]], "* n d")
+    # SimpleViT has no bias there, which is a bias of zero
+    for name in [name for name in ours if name.endswith("attn.proj.weight")]:
+        ours.setdefault(name.replace("weight", "bias"), torch.zeros(ours[name].shape[0], device=weight.device))
+    return ours
+
+
+def _patch(pixels: int) -> tuple[int, int]:
+    """Channels and side of a square patch with so many numbers; three channels and one exclude each other."""
+    for channels in (3, 1):
+        side = math.isqrt(pixels // channels)
+        if side * side * channels == pixels:
+            return channels, side
+    raise ValueError(f"a patch of {pixels} numbers is no square with three channels or one.")
