@@ -62,7 +62,7 @@ class AttentionPool(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
         patches = tokens[:, self.num_prefix_tokens :]
-        q = repeat(self.q(self.latent), "(heads dh) -> b heads 1 dh", heads=self.num_heads, b=len(patches))
+        q = repeat(self.q(self.latent), "(heads dh) -> b heads 1 dh", heads=self.num_heads, b=patches.shape[0])
         k, v = rearrange(self.kv(patches), "b p (kv heads dh) -> kv b heads p dh", kv=2, heads=self.num_heads)
         pooled = self.proj(rearrange(attend(q, k, v), "b heads 1 dh -> b (heads dh)"))
         return pooled + self.mlp(self.norm(pooled))

@@ -52,7 +52,7 @@ class Tokenizer(nn.Module):
 
     def forward(self, patches: Float[Tensor, "b p d"], grid: tuple[int, int]) -> Float[Tensor, "b n d"]:
         prefix = [token for token in (self.cls_token, self.dist_token, self.reg_token) if token is not None]
-        prefix = [repeat(token, "... d -> b ... d", b=len(patches)) for token in prefix]
+        prefix = [repeat(token, "... d -> b ... d", b=patches.shape[0]) for token in prefix]
         tokens, _ = pack([*prefix, patches], "b * d")
         if self.pos_embed is not None:
             tokens = tokens + self.positions(self.pos_embed, grid)
