@@ -6,12 +6,14 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from vit.nn import ViT, ViTConfig
-from vit.weights import torchvision, transformers
+from vit.weights import jax, torchvision, transformers
 from vit.weights.card import ModelCard
 from vit.weights.folder import CARD, PREPROCESSOR, save_model, write_folder
 from vit.weights.timm import timm_architecture, to_timm
@@ -32,10 +34,11 @@ def export_model(model: ViT, card: ModelCard, path: str | os.PathLike[str], layo
     Args:
         model: what is written.
         card: what is said about it, where the layout has a place for that.
-        path: a folder for `timm` and `transformers`; a `.safetensors` or `.pth` file for `torchvision`.
+        path: a folder for `timm` and `transformers`; a `.safetensors` or `.pth` file for `torchvision`, an
+            `.npz` file for `jax`.
         layout: `timm` (`timm.create_model("local-dir:PATH", pretrained=True)` reads it), `transformers`
-            (`ViTForImageClassification.from_pretrained("PATH")`) or `torchvision` (a state dict for
-            `torchvision.models.VisionTransformer`).
+            (`ViTForImageClassification.from_pretrained("PATH")`), `torchvision` (a state dict for
+            `torchvision.models.VisionTransformer`) or `jax` (google-research/vision_transformer).
 
     Raises:
         ValueError: no such layout, or the library has no such model.
@@ -60,6 +63,18 @@ def _write_transformers(model: ViT, card: ModelCard, path: Path) -> Path:
     return write_folder(path, tensors, {CARD: config, PREPROCESSOR: preprocessor})
 
 
+def _write_jax(model: ViT, card: ModelCard, path: Path) -> Path:
+    _require_plain(model.config, "google-research/vision_transformer", may_differ=set())
+    if path.suffix != ".npz":
+        raise ValueError(f"{path} is no name for a checkpoint of JAX; PATH.npz is.")
+    tensors = jax.from_timm(to_timm(model.state_dict(), model.config), model.config.num_heads)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        arrays: dict[str, Any] = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        np.savez(file, **arrays)
+    return path
+
+
 def _write_torchvision(model: ViT, card: ModelCard, path: Path) -> Path:
     _require_plain(model.config, "torchvision's ViT", may_differ=set())
     for field in ("image_size", "patch_size"):
@@ -82,6 +97,7 @@ WRITERS: dict[str, Callable[[ViT, ModelCard, Path], Path]] = {
     "timm": _write_timm,
     "transformers": _write_transformers,
     "torchvision": _write_torchvision,
+    "jax": _write_jax,
 }
 """How a layout is written."""
 

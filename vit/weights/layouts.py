@@ -60,7 +60,7 @@ LAYOUTS = (
         to_timm=transformers.to_timm,
         spare=r"pooler\..*|embeddings\.mask_token",
     ),
-    Layout(name="vit-pytorch", marker=re.escape(vit_pytorch.MARKER), to_timm=vit_pytorch.to_timm),
+    Layout(name="vit-pytorch", marker=vit_pytorch.MARKER, to_timm=vit_pytorch.to_timm),
     Layout(name="JAX", marker=re.escape(jax.MARKER), to_timm=jax.to_timm),
 )
 

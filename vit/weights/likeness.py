@@ -12,10 +12,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vit.nn import PRESETS, ViT, ViTConfig
+from vit.weights.adapt import join_prefix_positions
 from vit.weights.timm import from_timm
+
+
+def skeleton(config: ViTConfig) -> ViT:
+    """A model on the meta device: shapes without values."""
+    with torch.device("meta"), _NothingDrawn():
+        return ViT(config)
 
 
 def config_of_file(
@@ -50,18 +58,27 @@ def _measured(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def fitting_presets(state: Mapping[str, Tensor]) -> list[str]:
-    """Names of the architectures whose tensors are exactly these, but for classes and image size."""
+    """Names of the architectures whose tensors are exactly these, but for classes and image size; the nearest first."""
     own = _measured(state)
-    alike = [
-        (name, config)
-        for name in PRESETS
-        if (config := ViTConfig.preset(name)).embed_dim == own["embed_dim"]
-        and (config.depth, config.patch_hw) == (own["depth"], own["patch_size"])
-    ]
-    ours = from_timm(state)
-    fitting = [(name, config) for name, config in alike if not difference(_shapes(_resized(config, state)), ours)]
-    # those that need no other image size first
-    return [name for name, _ in sorted(fitting, key=lambda pair: _resized(pair[1], state).grid != pair[1].grid)]
+    sizes = {"patch_hw": own["patch_size"], "embed_dim": own["embed_dim"], "depth": own["depth"]}
+    alike = {name: config for name in PRESETS if _has(config := ViTConfig.preset(name), sizes)}
+    fitting = [name for name in alike if _fits(config_as(name, state), state)]
+    return sorted(fitting, key=lambda name: config_as(name, state).grid != alike[name].grid)
+
+
+def config_as(name: str, state: Mapping[str, Tensor]) -> ViTConfig:
+    """The architecture of that name, with the classes, the channels and the image size of the file."""
+    own = _measured(state)
+    config = ViTConfig.preset(name, num_classes=own["num_classes"], in_channels=own["in_channels"])
+    return _with_positions_of(state, config)
+
+
+def _has(config: ViTConfig, values: Mapping[str, Any]) -> bool:
+    return all(getattr(config, name) == value for name, value in values.items())
+
+
+def _fits(config: ViTConfig, state: Mapping[str, Tensor]) -> bool:
+    return not difference(skeleton(config).state_dict(), from_timm(join_prefix_positions(state, config)))
 
 
 def likeness(state: Mapping[str, Tensor]) -> str:
@@ -89,28 +106,25 @@ def difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> s
     return "; ".join(f"{kind}: {_some(names)}" for kind, names in kinds.items() if names)
 
 
-def _resized(config: ViTConfig, state: Mapping[str, Tensor]) -> ViTConfig:
-    """The preset, with the classes, the channels and the image size of the file."""
-    own = _measured(state)
-    config = dataclasses.replace(config, num_classes=own["num_classes"], in_channels=own["in_channels"])
-    return _with_positions_of(state, config)
-
-
 def _with_positions_of(state: Mapping[str, Tensor], config: ViTConfig) -> ViTConfig:
     """The config with the image size of the file's positions, taken for a square grid unless its own fits."""
     if "pos_embed" not in state:
         return config
     placed = config.num_prefix_tokens if config.prefix_positions and config.positions == "learned" else 0
-    num_patches = state["pos_embed"].shape[1] - placed
-    side = math.isqrt(max(num_patches, 0))
-    if num_patches == config.num_patches or side == 0 or side * side != num_patches:
-        return config
-    return dataclasses.replace(config, image_size=(side * config.patch_hw[0], side * config.patch_hw[1]))
+    for num_patches in (state["pos_embed"].shape[1] - placed, state["pos_embed"].shape[1] - 1):
+        side = math.isqrt(max(num_patches, 0))
+        if num_patches != config.num_patches and side and side * side == num_patches:
+            return dataclasses.replace(config, image_size=(side * config.patch_hw[0], side * config.patch_hw[1]))
+    return config
 
 
-def _shapes(config: ViTConfig) -> dict[str, Tensor]:
-    with torch.device("meta"):
-        return ViT(config).state_dict()
+class _NothingDrawn(TorchFunctionMode):
+    """Leave random values out. On the meta device there are none, and torch would import its compiler for them: 5 s."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (nn.init.normal_, Tensor.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _some(names: list[str]) -> str:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vit.nn import ViT, ViTConfig
@@ -23,7 +22,7 @@ from vit.weights.files import READERS, read_tensors
 from vit.weights.folder import find_weights, read_card
 from vit.weights.hub import download_folder, download_timm
 from vit.weights.layouts import recognise
-from vit.weights.likeness import config_of_file, difference, fitting_presets, likeness
+from vit.weights.likeness import config_of_file, difference, fitting_presets, likeness, skeleton
 from vit.weights.report import LoadReport
 from vit.weights.timm import from_timm
 
@@ -168,8 +167,7 @@ def _build(
     Raises:
         ValueError: tensors are missing, left over or of another shape, and it is not only that the head is new.
     """
-    with torch.device("meta"):
-        model = ViT(config)
+    model = skeleton(config)
     ours = from_timm(state)
     parameters = {name for name, _ in model.named_parameters()}
     initialised = tuple(

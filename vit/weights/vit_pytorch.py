@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vit.weights.names import rename
 
-MARKER = "transformer.layers.0.0.to_qkv.weight"
+MARKER = r"transformer\.layers\.0\.0\.(fn\.)?to_qkv\.weight"
 
 NAMES = {
     "pos_embedding": "pos_embed",
@@ -36,6 +36,21 @@ NAMES = {
     "linear_head": "head",
 }
 
+OLD_NAMES = {
+    "transformer.layers.{}.0.fn.to_qkv": "blocks.{}.attn.qkv",
+    "transformer.layers.{}.0.fn.to_out": "blocks.{}.attn.proj",
+    "transformer.layers.{}.0.fn.to_out.0": "blocks.{}.attn.proj",
+    "transformer.layers.{}.1.norm": "blocks.{}.norm2",
+    "transformer.layers.{}.1.fn.net.0": "blocks.{}.mlp.fc1",
+    "transformer.layers.{}.1.fn.net.2": "blocks.{}.mlp.fc2",
+    "transformer.layers.{}.1.fn.net.3": "blocks.{}.mlp.fc2",
+    "mlp_head.0": "norm",
+    "mlp_head.1": "head",
+    "linear_head.0": "norm",
+    "linear_head.1": "head",
+}
+"""Until 2023 norms stood outside of attention and MLP, and the last one in the head."""
+
 
 def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of vit-pytorch under timm's names and in timm's shapes.
@@ -49,7 +64,7 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             ".3, as all recent versions do), and no ViTConfig does; models of older versions, with the projection "
             "alone, are read."
         )
-    ours = rename(state, NAMES)
+    ours = rename(state, NAMES | OLD_NAMES)
     weight = ours["patch_embed.proj.weight"]
     channels, side = _patch(weight.shape[1])
     ours["patch_embed.proj.weight"] = rearrange(weight, "d (ph pw c) -> d c ph pw", c=channels, ph=side)

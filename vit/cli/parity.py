@@ -1,0 +1,36 @@
+"""`vit parity`: another library's model and ours with the same weights, and how far their logits are apart."""
+
+from __future__ import annotations
+
+from jsonargparse import ArgumentParser
+
+from vit.weights.parity import PEERS, parity
+
+
+def run(args: list[str]) -> int:
+    """Print a line for every model and direction; 1 if any of them is another function than ours."""
+    parser = ArgumentParser(
+        prog="vit parity",
+        description="Build a model of another library, load its weights into ours and back, and compare their logits.",
+        allow_abbrev=False,
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "models",
+        nargs="+",
+        type=str,
+        metavar="LIBRARY/ARCHITECTURE",
+        help=f"libraries: {', '.join(PEERS)}; architectures: the library's names (timm, torchvision: vit_b_16) or ours",
+    )
+    parser.add_argument("--pretrained", action="store_true", help="the library's own weights instead of random ones")
+    parser.add_argument("--seed", type=int, default=0, help="of random weights and images")
+    given = parser.parse_args(args)
+    holds = True
+    for model in given.models:
+        library, slash, architecture = model.partition("/")
+        if not slash:
+            raise ValueError(f"{model!r} is not LIBRARY/ARCHITECTURE; timm/vit_tiny_patch16_224 is.")
+        for result in parity(library, architecture, pretrained=given.pretrained, seed=given.seed):
+            print(result, flush=True)
+            holds = holds and result.holds
+    return 0 if holds else 1
