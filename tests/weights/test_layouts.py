@@ -1,0 +1,165 @@
+"""Whose tensors they are shows in their names, whatever they are wrapped in; what is not the model's is reported."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vit.nn import ViT, ViTConfig
+from vit.weights import jax, load
+from vit.weights.layouts import recognise
+from vit.weights.timm import to_timm
+
+CONFIG = ViTConfig(image_size=12, patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=7)
+IMAGES = torch.linspace(-1, 1, 2 * 3 * 12 * 12).sin().reshape(2, 3, 12, 12)
+
+
+@pytest.fixture
+def model() -> ViT:
+    return random_model(CONFIG)
+
+
+def random_model(config: ViTConfig) -> ViT:
+    """With every tensor random: heads and norms start so that they would hide mistakes."""
+    model = ViT(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return model
+
+
+def timm_tensors(model: ViT) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in to_timm(model.state_dict(), model.config).items()}
+
+
+def under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tensors: tensors,
+        lambda tensors: {"model": tensors, "epoch": 3},
+        lambda tensors: {"state_dict": under("module.", tensors)},
+        lambda tensors: {"state_dict": under("model._orig_mod.", tensors)},
+        lambda tensors: under("backbone.", tensors),
+    ],
+    ids=["bare", "model", "module", "compiled", "backbone"],
+)
+def test_a_wrapped_model_is_the_same_model(model, tmp_path, wrap):
+    torch.save(wrap(timm_tensors(model)), tmp_path / "wrapped.pth")
+    loaded = load(tmp_path / "wrapped.pth", CONFIG)
+    torch.testing.assert_close(loaded.model(IMAGES), model(IMAGES), rtol=0, atol=0)  # the same tensors
+    assert loaded.report.layout == "timm"
+    assert not loaded.report.left_over
+
+
+def test_of_dinos_teacher_and_student_the_teacher_is_taken_and_the_rest_is_reported(model, tmp_path):
+    student = random_model(CONFIG)
+    checkpoint = {
+        "student": under("module.backbone.", timm_tensors(student)),
+        "teacher": {**under("backbone.", timm_tensors(model)), "head.mlp.0.weight": torch.zeros(5, 24)},
+        "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}},
+    }
+    torch.save(checkpoint, tmp_path / "dino.pth")
+    loaded = load(tmp_path / "dino.pth", CONFIG)
+    torch.testing.assert_close(loaded.model(IMAGES), model(IMAGES), rtol=0, atol=0)  # the same tensors
+    assert "teacher.head.mlp.0.weight" in loaded.report.left_over
+    assert "optimizer.state.0.exp_avg" in loaded.report.left_over
+    assert "of several models in the file, the one under 'teacher.backbone.'" in str(loaded.report)
+
+
+def test_two_models_without_a_preference_are_refused(model, tmp_path):
+    tensors = timm_tensors(model)
+    torch.save(under("left.", tensors) | under("right.", tensors), tmp_path / "two.pth")
+    with pytest.raises(ValueError, match=r"several models in it, under 'left\.' and 'right\.'"):
+        load(tmp_path / "two.pth", CONFIG)
+
+
+def test_the_decoder_of_mae_is_left_over_and_its_missing_head_is_new_only_on_request(model, tmp_path):
+    tensors = {name: t for name, t in timm_tensors(model).items() if not name.startswith("head.")}
+    decoder = {"mask_token": torch.zeros(1, 1, 5), "decoder_pos_embed": torch.zeros(1, 10, 5)}
+    decoder |= {f"decoder_blocks.{n}.attn.qkv.bias": torch.zeros(15) for n in range(3)}
+    torch.save({"model": tensors | decoder}, tmp_path / "mae.pth")
+    with pytest.raises(ValueError, match=r"missing: head\.bias, head\.weight\..*3 channels, 10 positions, no head"):
+        load(tmp_path / "mae.pth", CONFIG)
+    loaded = load(tmp_path / "mae.pth", CONFIG, num_classes=3)
+    assert loaded.report.initialised == ("head.bias", "head.weight")
+    assert set(loaded.report.left_over) == set(decoder)
+    assert "left over: mask_token, decoder_pos_embed, decoder_blocks.* (3)" in str(loaded.report)
+    torch.testing.assert_close(loaded.model.encode(IMAGES), model.encode(IMAGES), rtol=0, atol=0)  # the same tensors
+
+
+@pytest.mark.parametrize("num_register_tokens", [0, 3])
+@pytest.mark.parametrize("mlp", ["gelu", "swiglu"])
+def test_dinov2_as_its_authors_publish_it(tmp_path, num_register_tokens, mlp):
+    """The class token has a position there, registers have none, and SwiGLU has names of its own."""
+    config = ViTConfig(
+        image_size=12,
+        patch_size=4,
+        embed_dim=24,
+        depth=2,
+        num_heads=3,
+        num_classes=0,
+        init_values=1e-5,
+        mlp=mlp,
+        num_register_tokens=num_register_tokens,
+        prefix_positions=not num_register_tokens,
+    )
+    model = random_model(config)
+    tensors = timm_tensors(model)
+    if num_register_tokens:
+        place = torch.randn(1, 1, 24)
+        tensors["pos_embed"] = torch.cat([place, tensors["pos_embed"]], dim=1)
+        tensors["cls_token"] -= place
+        tensors["register_tokens"] = tensors.pop("reg_token")
+    if mlp == "swiglu":
+        names = {"mlp.fc1": "mlp.w12", "mlp.fc2": "mlp.w3"}
+        tensors = {
+            next((name.replace(ours, theirs) for ours, theirs in names.items() if ours in name), name): tensor
+            for name, tensor in tensors.items()
+        }
+    torch.save({**tensors, "mask_token": torch.zeros(1, 24)}, tmp_path / "dinov2.pth")
+    loaded = load(tmp_path / "dinov2.pth", config)
+    assert loaded.report.left_over == ("mask_token",)
+    # class token minus a place plus that place is rounded
+    torch.testing.assert_close(loaded.model(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-6)
+
+
+def big_vision(tensors: dict[str, torch.Tensor], stacked: bool) -> dict[str, torch.Tensor]:
+    """The same tensors as big_vision numbers modules, with blocks one by one or stacked."""
+    names = {"LayerNorm_2": "LayerNorm_1", "MlpBlock_3": "MlpBlock_0", "Attention_1": "Attention_0"}
+    names["Transformer/posembed_input/pos_embedding"] = "pos_embedding"
+    renamed: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        for theirs, big in names.items():
+            name = name.replace(theirs, big)
+        renamed[f"params/{name}"] = tensor
+    if not stacked:
+        return renamed
+    blocks = [name for name in renamed if "encoderblock_0" in name]
+    stack = {
+        name.replace("encoderblock_0", "encoderblock"): torch.stack(
+            [renamed.pop(name.replace("_0/", f"_{block}/", 1)) for block in range(2)]
+        )
+        for name in blocks
+    }
+    return renamed | stack
+
+
+@pytest.mark.parametrize("stacked", [False, True], ids=["apart", "stacked"])
+def test_big_vision_numbers_modules_otherwise_and_may_stack_its_blocks(model, stacked):
+    theirs = big_vision(jax.from_timm(timm_tensors(model), CONFIG.num_heads), stacked)
+    found = recognise(theirs, Path("big_vision.npz"))
+    assert found.layout.name == "JAX"
+    assert not found.left_over
+    expected = timm_tensors(model)
+    assert found.state.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found.state[name], tensor, rtol=0, atol=0)  # nothing is computed
+
+
+def test_tensors_of_something_else_are_refused_with_the_layouts_that_are_read():
+    with pytest.raises(ValueError, match=r"resnet\.pth has no plain ViT among its tensors \(conv1\.weight\); the layou"):
+        recognise({"conv1.weight": torch.zeros(1)}, Path("resnet.pth"))
