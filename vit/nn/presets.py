@@ -26,9 +26,9 @@ SIZES: dict[str, dict[str, Any]] = {
     "giantopt": {"embed_dim": 1536, "depth": 40, "num_heads": 16},
     "gigantic": {"embed_dim": 1664, "depth": 48, "num_heads": 16, "mlp_ratio": 64 / 13},
     "dinov2_giant": {"embed_dim": 1536, "depth": 40, "num_heads": 24, "mlp": "swiglu", "mlp_ratio": 2 * 2.66667},
-    "lite_6": {"embed_dim": 256, "depth": 6, "num_heads": 4, "mlp_ratio": 2.0},
-    "lite_7": {"embed_dim": 256, "depth": 7, "num_heads": 4, "mlp_ratio": 2.0},
-    "small_data": {"embed_dim": 192, "depth": 9, "num_heads": 12, "mlp_ratio": 2.0},
+    "lite_6": {"embed_dim": 256, "depth": 6, "num_heads": 4, "mlp_ratio": 2.0, "qkv_bias": False},
+    "lite_7": {"embed_dim": 256, "depth": 7, "num_heads": 4, "mlp_ratio": 2.0, "qkv_bias": False},
+    "small_data": {"embed_dim": 192, "depth": 9, "num_heads": 12, "mlp_ratio": 2.0, "qkv_bias": False},
 }
 """Width, depth and heads: Dosovitskiy et al. 2021 (base, large, huge), Touvron et al. 2021 (tiny, small), Zhai et al.
 2022 (giant, gigantic), Alabdulmohsin et al. 2023 (so...), Oquab et al. 2023, timm; for images of 32 pixels Hassani et

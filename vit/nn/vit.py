@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Self
 
 import torch
 from einops import rearrange
@@ -138,7 +137,7 @@ class ViT(nn.Module):
                 tokens = block(tokens, rotation)
         return torch.stack(maps)
 
-    def resize(self, image_size: Size) -> Self:
+    def resize(self, image_size: Size) -> "ViT":
         """Make this model one for images of another size, and return it.
 
         Learned and sine-cosine positions are resampled in two dimensions, as timm does; all other weights stay. Call it
