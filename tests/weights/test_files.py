@@ -59,7 +59,10 @@ def test_a_truncated_file_is_damaged(whole_file, share, shapes_only):
     [
         (b"", r"is empty \(0 bytes\)"),
         (b"\n<!DOCTYPE html><html>not found</html>", r"\(\d+ bytes\) is a web page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", r"Git LFS pointer, not weights; `git lfs pull`"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+            r"Git LFS pointer, not weights; `git lfs pull`",
+        ),
         (b"\x00\x01\x02 noise", "is damaged or not a"),
     ],
 )

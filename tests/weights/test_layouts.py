@@ -161,5 +161,7 @@ def test_big_vision_numbers_modules_otherwise_and_may_stack_its_blocks(model, st
 
 
 def test_tensors_of_something_else_are_refused_with_the_layouts_that_are_read():
-    with pytest.raises(ValueError, match=r"resnet\.pth has no plain ViT among its tensors \(conv1\.weight\); the layou"):
+    with pytest.raises(
+        ValueError, match=r"resnet\.pth has no plain ViT among its tensors \(conv1\.weight\); the layou"
+    ):
         recognise({"conv1.weight": torch.zeros(1)}, Path("resnet.pth"))

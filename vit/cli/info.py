@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -47,8 +48,8 @@ def as_text(description: Description) -> str:
     else:
         lines |= _of_config(description.config)
     if description.card is None:
-        lines["classes"] = "a file does not name them"
-        lines["preprocessing"] = "a file does not say it"
+        lines["classes"] = "not named in a file of tensors"
+        lines["preprocessing"] = "not said in a file of tensors"
     else:
         lines["classes"] = _classes(description.card)
         lines["preprocessing"] = _preprocessing(description.card.preprocessing)
@@ -75,7 +76,7 @@ def _of_config(config: ViTConfig) -> dict[str, str]:
     return {
         "sizes": f"{config.embed_dim} wide, {config.depth} blocks, {config.num_heads} heads",
         "image": f"{config.in_channels} x {height} x {width} pixels, patches of {ph} x {pw}: {rows} x {columns} "
-        f"patches and {config.num_prefix_tokens} other tokens",
+        f"patches and {config.num_prefix_tokens} prefix token{'' if config.num_prefix_tokens == 1 else 's'}",
         **({"options": ", ".join(unusual)} if unusual else {}),
     }
 
@@ -89,11 +90,13 @@ def _classes(card: ModelCard) -> str:
 
 def _preprocessing(preprocessing: Preprocessing) -> str:
     height, width = preprocessing.image_size
+    to = " x ".join(f"{math.floor(side / preprocessing.crop_pct)}" for side in dict.fromkeys((height, width)))
     return (
-        f"resize ({preprocessing.interpolation}), centre crop {height} x {width} of {preprocessing.crop_pct:g}, "
+        f"resize {preprocessing.interpolation} to {to}, crop the centre {height} x {width}, "
         f"mean {_numbers(preprocessing.mean)}, std {_numbers(preprocessing.std)}"
     )
 
 
 def _numbers(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
+    """One number where all channels share it."""
+    return ", ".join(f"{value:g}" for value in (values[:1] if len(set(values)) == 1 else values))

@@ -81,6 +81,8 @@ def _write_torchvision(model: ViT, card: ModelCard, path: Path) -> Path:
         height, width = getattr(model.config, field.replace("size", "hw"))
         if height != width:
             raise ValueError(f"torchvision's ViT has no {field}={height, width}; it takes squares.")
+    if model.config.in_channels != 3:
+        raise ValueError(f"torchvision's ViT has no in_channels={model.config.in_channels}; it takes 3.")
     if path.suffix not in (".pth", ".safetensors"):
         raise ValueError(f"{path} is no name for a state dict of torchvision; PATH.pth and PATH.safetensors are.")
     tensors = torchvision.from_timm(to_timm(model.state_dict(), model.config))

@@ -173,10 +173,10 @@ def _build(
     initialised = tuple(
         sorted(name for name in parameters - ours.keys() if new_head and name.startswith(("head.", "head_dist.")))
     )
-    # what a file may lack is the same at any depth: heads, and buffers, which are computed from the configuration
-    fresh = ViT(dataclasses.replace(config, depth=1)).state_dict()
-    lacking = {*initialised, *(model.state_dict().keys() - parameters)} - ours.keys()
-    ours |= {name: fresh[name] for name in lacking}
+    if lacking := {*initialised, *(model.state_dict().keys() - parameters)} - ours.keys():
+        # a head and buffers, which are computed from the configuration, are the same at any depth
+        fresh = ViT(dataclasses.replace(config, depth=1)).state_dict()
+        ours |= {name: fresh[name] for name in lacking}
     if problem := difference(model.state_dict(), ours):
         raise ValueError(
             f"{source} does not fit: {problem}. {likeness(state)} Another head, image size and number of channels are "
