@@ -1,13 +1,11 @@
 import pytest
 
 from vit.cli.parity import run
-from vit.weights.parity import Parity
+from vit.weights.proof import Parity
 
 
 def of(relative: float) -> list[Parity]:
-    return [
-        Parity(library="timm", architecture="x", direction="read", absolute=1e-6, relative=relative, tolerance=1e-5)
-    ]
+    return [Parity(model="timm/x", direction="read", absolute=1e-6, relative=relative, tolerance=1e-5)]
 
 
 def test_a_line_is_printed_for_every_direction(capsys):
@@ -25,5 +23,5 @@ def test_the_exit_code_says_whether_parity_holds(monkeypatch, capsys, relative, 
 
 
 def test_a_name_without_a_library_is_refused():
-    with pytest.raises(ValueError, match=r"'vit_tiny_patch16_224' is not LIBRARY/ARCHITECTURE; timm/vit_tiny"):
-        run(["vit_tiny_patch16_224"])
+    with pytest.raises(ValueError, match=r"'timm' is not LIBRARY/ARCHITECTURE; timm/vit_tiny_patch16_224 is"):
+        run(["timm"])

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from vit.nn import Preprocessing, ViTConfig
 from vit.weights.card import ModelCard
-from vit.weights.describe import Description, describe
+from vit.weights.description import Description, describe
 
 
 def run(args: list[str]) -> int:

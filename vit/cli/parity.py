@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser
 
-from vit.weights.parity import PEERS, parity
+from vit.weights.proof import PEERS, parity
 
 
 def run(args: list[str]) -> int:
@@ -27,10 +27,7 @@ def run(args: list[str]) -> int:
     given = parser.parse_args(args)
     holds = True
     for model in given.models:
-        library, slash, architecture = model.partition("/")
-        if not slash:
-            raise ValueError(f"{model!r} is not LIBRARY/ARCHITECTURE; timm/vit_tiny_patch16_224 is.")
-        for result in parity(library, architecture, pretrained=given.pretrained, seed=given.seed):
+        for result in parity(model, pretrained=given.pretrained, seed=given.seed):
             print(result, flush=True)
             holds = holds and result.holds
     return 0 if holds else 1

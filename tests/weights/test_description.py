@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vit.nn import Preprocessing, ViT, ViTConfig
 from vit.weights import ModelCard, save_model
-from vit.weights.describe import count_flops, describe
+from vit.weights.description import count_flops, describe
 from vit.weights.timm import to_timm
 
 CONFIG = ViTConfig(image_size=(8, 12), patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=7)

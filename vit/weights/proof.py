@@ -39,8 +39,9 @@ NARROW = 384
 class Parity:
     """How far the logits of two models with the same weights are apart."""
 
-    library: str
-    architecture: str
+    model: str
+    """LIBRARY/ARCHITECTURE."""
+
     direction: str
     """`read` for weights that the library wrote, `written` for weights that we wrote."""
 
@@ -62,7 +63,7 @@ class Parity:
         """One line."""
         verdict = "equal" if self.holds else "DIFFERENT"
         return (
-            f"{self.library}/{self.architecture} {self.direction}: {verdict}, logits differ by at most "
+            f"{self.model} {self.direction}: {verdict}, logits differ by at most "
             f"{self.absolute:.1e}, relative {self.relative:.1e} (tolerance {self.tolerance:.0e})"
         )
 
@@ -91,13 +92,14 @@ class Peer:
     """Takes the logits out of what the model returns."""
 
 
-def parity(library: str, architecture: str | ViTConfig, *, pretrained: bool = False, seed: int = 0) -> list[Parity]:
+def parity(name: str, config: ViTConfig | None = None, *, pretrained: bool = False, seed: int = 0) -> list[Parity]:
     """Build another library's model, load its weights into ours and back, and compare logits of random images.
 
     Args:
-        library: `timm`, `torchvision`, `transformers`, `vit-pytorch`, `vit-pytorch-simple` or `jax`, whose checkpoints
-            timm reads on the other side.
-        architecture: a name that the library knows (timm, torchvision), one of ours, or a config.
+        name: LIBRARY/ARCHITECTURE, or the library alone beside a config. Libraries are `timm`, `torchvision`,
+            `transformers`, `vit-pytorch`, `vit-pytorch-simple` and `jax`, whose checkpoints timm reads on the other
+            side; architectures are those that the library itself names (timm, torchvision), or ours.
+        config: an architecture without a name.
         pretrained: take the library's published weights, which it downloads, instead of random ones. Only timm and
             torchvision have them by name.
         seed: of weights and images.
@@ -105,19 +107,20 @@ def parity(library: str, architecture: str | ViTConfig, *, pretrained: bool = Fa
     Raises:
         ValueError: no such library or architecture, or the library is not installed; how to install it is said.
     """
+    library, _, named = name.partition("/")
     if library not in PEERS:
-        raise ValueError(f"there is no parity with {library!r}; there is with {', '.join(PEERS)}.")
+        raise ValueError(f"there is no parity with {library!r}, there is with {', '.join(PEERS)}.")
+    if bool(named) == (config is not None):
+        raise ValueError(f"{name!r} is not LIBRARY/ARCHITECTURE; {library}/vit_tiny_patch16_224 is of that form.")
     _require_installed(library)
     torch.manual_seed(seed)
-    peer = PEERS[library](architecture, pretrained)
+    peer = PEERS[library](config or named, pretrained)
     if not pretrained:
         _randomise(peer.model)
-    name = architecture if isinstance(architecture, str) else "custom"
     with tempfile.TemporaryDirectory() as folder:
         return [
             Parity(
-                library=library,
-                architecture=name,
+                model=name,
                 direction=direction,
                 absolute=absolute,
                 relative=absolute / largest,
@@ -185,6 +188,8 @@ def _timm(architecture: str | ViTConfig, pretrained: bool) -> Peer:
 
     if isinstance(architecture, str):
         config = ViTConfig.preset(architecture.partition(".")[0])
+        if not (timm.is_model_pretrained(architecture) if pretrained else timm.is_model(architecture)):
+            raise ValueError(f"timm has no {'weights of' if pretrained else 'model'} {architecture}.")
         model = timm.create_model(architecture, pretrained=pretrained)
     else:
         config = architecture

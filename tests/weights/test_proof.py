@@ -11,7 +11,7 @@ import torch
 
 from vit.nn import ViTConfig
 from vit.weights import load
-from vit.weights.parity import Parity, parity
+from vit.weights.proof import Parity, parity
 
 SQUARE = ViTConfig(image_size=12, patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=7)
 OBLONG = ViTConfig(
@@ -103,9 +103,7 @@ def test_parity_tells_a_different_function(monkeypatch):
 
 def test_not_a_number_is_no_parity():
     nan = float("nan")
-    assert not Parity(
-        library="timm", architecture="x", direction="read", absolute=nan, relative=nan, tolerance=1e-5
-    ).holds
+    assert not Parity(model="timm", direction="read", absolute=nan, relative=nan, tolerance=1e-5).holds
 
 
 def test_a_library_that_is_not_installed_is_named_with_the_command_that_installs_it(monkeypatch):
@@ -115,5 +113,5 @@ def test_a_library_that_is_not_installed_is_named_with_the_command_that_installs
 
 
 def test_a_library_that_is_not_compared_is_refused_with_those_that_are():
-    with pytest.raises(ValueError, match=r"no parity with 'keras'; there is with timm, torchvision"):
+    with pytest.raises(ValueError, match=r"no parity with 'keras', there is with timm, torchvision"):
         parity("keras", SQUARE)
