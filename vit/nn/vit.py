@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 from einops import rearrange
@@ -163,7 +164,7 @@ class ViT(nn.Module):
         return block(tokens, rotation)
 
     def _first_blocks(self, count: int) -> Iterator[Block]:
-        for block in self.blocks[:count]:
+        for block in islice(self.blocks, count):
             assert isinstance(block, Block)
             yield block
 
