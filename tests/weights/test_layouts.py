@@ -1,12 +1,15 @@
 """Whose tensors they are shows in their names, whatever they are wrapped in; what is not the model's is reported."""
 
+import dataclasses
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
 import torch
+from torchvision.models import VisionTransformer
 
 from vit.nn import ViT, ViTConfig
-from vit.weights import jax, load
+from vit.weights import jax, load, torchvision
 from vit.weights.layouts import recognise
 from vit.weights.timm import to_timm
 
@@ -165,3 +168,60 @@ def test_tensors_of_something_else_are_refused_with_the_layouts_that_are_read():
         ValueError, match=r"resnet\.pth has no plain ViT among its tensors \(conv1\.weight\); the layou"
     ):
         recognise({"conv1.weight": torch.zeros(1)}, Path("resnet.pth"))
+
+
+def test_the_files_that_torchvision_publishes_have_older_names_for_the_mlp(model, tmp_path):
+    theirs = VisionTransformer(
+        image_size=12, patch_size=4, num_layers=2, num_heads=3, hidden_dim=24, mlp_dim=96, num_classes=7
+    ).eval()
+    old = {
+        name.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): tensor
+        for name, tensor in torchvision.from_timm(timm_tensors(model)).items()
+    }
+    assert any("linear_1" in name for name in old)
+    metadata = OrderedDict({"": {"version": 1}})
+    published = OrderedDict(old)
+    published._metadata = metadata  # what says to torchvision that names are old
+    theirs.load_state_dict(published)
+    torch.save(old, tmp_path / "vit_b_16.pth")
+    torch.testing.assert_close(
+        theirs(IMAGES), load(tmp_path / "vit_b_16.pth", CONFIG).model(IMAGES), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, {"distilled": True}, {"pool": "map"}, {"positions": "sincos2d"}], ids=str)
+def test_our_own_state_dict_saved_by_hand_is_read_too(tmp_path, changes):
+    config = dataclasses.replace(CONFIG, **changes)
+    model = random_model(config)
+    torch.save({"state_dict": under("model.", model.state_dict())}, tmp_path / "last.ckpt")
+    loaded = load(tmp_path / "last.ckpt", config)
+    torch.testing.assert_close(loaded.model(IMAGES), model(IMAGES), rtol=0, atol=0)  # the same tensors
+    assert loaded.report.layout == "vit"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"positions": "rope2d", "init_values": 1e-5},
+        {"positions": "sincos2d", "class_token": False, "pool": "mean"},
+        {"positions": "none", "mlp": "swiglu"},
+        {"pool": "map", "class_token": False, "final_norm": "pooled"},
+        {"distilled": True},
+        {"pre_norm": True, "norm_eps": 1e-5, "mlp": "quick_gelu", "qk_norm": True},
+        {"num_register_tokens": 3, "prefix_positions": False},
+    ],
+    ids=str,
+)
+def test_every_option_survives_a_file_in_timms_names(tmp_path, changes):
+    config = dataclasses.replace(CONFIG, **changes)
+    model = random_model(config)
+    torch.save(timm_tensors(model), tmp_path / "model.pth")
+    loaded = load(tmp_path / "model.pth", config)
+    torch.testing.assert_close(loaded.model(IMAGES), model(IMAGES), rtol=0, atol=0)  # the same tensors
+    assert not any(tensor.is_meta for tensor in [*loaded.model.parameters(), *loaded.model.buffers()])
+
+
+def test_a_patch_embedding_that_is_no_convolution_is_refused(tmp_path):
+    torch.save({"patch_embed.proj.weight": torch.zeros(24, 48)}, tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match=r"odd\.pth: patch_embed\.proj\.weight is no convolution"):
+        load(tmp_path / "odd.pth", CONFIG)

@@ -115,3 +115,28 @@ def test_a_library_that_is_not_installed_is_named_with_the_command_that_installs
 def test_a_library_that_is_not_compared_is_refused_with_those_that_are():
     with pytest.raises(ValueError, match=r"no parity with 'keras', there is with timm, torchvision"):
         parity("keras", SQUARE)
+
+
+@needs_transformers
+def test_a_state_dict_of_transformers_that_was_saved_by_hand_has_other_names_and_is_read_too(tmp_path):
+    library = importlib.import_module("transformers")
+    own = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 96}
+    theirs = library.ViTForImageClassification(
+        library.ViTConfig(image_size=12, patch_size=4, num_labels=7, **own)
+    ).eval()
+    torch.save(theirs.state_dict(), tmp_path / "by_hand.pth")
+    images = torch.randn(2, 3, 12, 12)
+    loaded = load(tmp_path / "by_hand.pth", dataclasses.replace(SQUARE, norm_eps=1e-12))
+    assert loaded.report.layout == "transformers"
+    torch.testing.assert_close(loaded.model(images), theirs(images).logits, rtol=1e-5, atol=1e-6)  # float32 rounding
+
+
+@needs_transformers
+def test_the_classifier_of_dinov2_reads_more_than_our_head_and_is_not_left_out_silently(tmp_path):
+    library = importlib.import_module("transformers")
+    own = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 12, "patch_size": 4}
+    theirs = library.Dinov2ForImageClassification(library.Dinov2Config(num_labels=7, **own))
+    theirs.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"not in the model: head\.bias, head\.weight"):
+        load(tmp_path)
+    assert load(tmp_path, num_classes=0).report.left_over == ("embeddings.mask_token", "head.bias", "head.weight")

@@ -1,6 +1,6 @@
 """weight file -> tensors by name, without running any code that is in it.
 
-safetensors, torch's `.pth`, `.pt` and `.bin` (only what `weights_only=True` reads) and numpy's `.npz` (no pickles).
+safetensors, torch's `.pth` and its other names (only what `weights_only=True` reads) and numpy's `.npz` (no pickles).
 Asked for shapes only, it reads as little of the file as its format allows and returns tensors on the meta device.
 """
 
@@ -140,6 +140,8 @@ READERS: dict[str, Callable[[Path, bool], dict[str, Tensor]]] = {
     ".pth": _read_torch,
     ".pt": _read_torch,
     ".bin": _read_torch,
+    ".tar": _read_torch,  # timm's own training writes .pth.tar
+    ".ckpt": _read_torch,
     ".npz": _read_npz,
 }
 """How a file is read, by its suffix."""

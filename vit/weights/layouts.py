@@ -13,8 +13,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from vit.nn import ViTConfig
 from vit.weights import jax, torchvision, transformers, vit_pytorch
-from vit.weights.names import rename
+from vit.weights.names import rename, square_patch
+from vit.weights.timm import to_timm
 
 TIMM_RELATIVES = {
     "register_tokens": "reg_token",
@@ -46,11 +48,24 @@ class Layout:
     """Tensors that training needed and the model does not: they may be left over without anybody asking for it."""
 
 
+def _of_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if state["patch_embed.proj.weight"].ndim != 4:
+        raise ValueError("patch_embed.proj.weight is no convolution, so this is no plain ViT in timm's layout.")
+    return rename(state, TIMM_RELATIVES)
+
+
+def _of_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our own state dict, saved by hand: the model folder has timm's layout. Patches are taken to be square."""
+    _, side = square_patch(state["patch_embed.proj.weight"].shape[1])
+    return to_timm(state, ViTConfig(image_size=side, patch_size=side))
+
+
 LAYOUTS = (
+    Layout(name="vit", marker=r"tokenizer\.(cls_token|pos_embed|reg_token)", to_timm=_of_ours),
     Layout(
         name="timm",
         marker=r"patch_embed\.proj\.weight",
-        to_timm=lambda state: rename(state, TIMM_RELATIVES),
+        to_timm=_of_timm,
         spare=r"mask_token|decoder_.*",  # of MAE and DINOv2
     ),
     Layout(name="torchvision", marker=re.escape(torchvision.MARKER), to_timm=torchvision.to_timm),

@@ -7,6 +7,7 @@ the bias of that module in every block.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -51,6 +52,19 @@ def split(state: Mapping[str, Tensor], parts: str = "qkv", owner: str = r"blocks
             tensors = rearrange(apart.pop(name), "(part e) ... -> part e ...", part=len(parts))
             apart |= {f"{match[1]}{part}.{match[2]}": tensor for part, tensor in zip(parts, tensors, strict=True)}
     return apart
+
+
+def square_patch(pixels: int) -> tuple[int, int]:
+    """Channels and side of a square patch with so many numbers; three channels and one exclude each other.
+
+    Raises:
+        ValueError: neither fits.
+    """
+    for channels in (3, 1):
+        side = math.isqrt(pixels // channels)
+        if side * side * channels == pixels:
+            return channels, side
+    raise ValueError(f"a patch of {pixels} numbers is no square with three channels or one.")
 
 
 def _pattern(template: str) -> re.Pattern[str]:

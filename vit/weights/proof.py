@@ -316,6 +316,8 @@ def _of_vit_pytorch(kind: str, config: ViTConfig) -> Peer:
         mlp_dim=config.mlp_hidden_dim,
         channels=config.in_channels,
     )
+    if kind == "SimpleViT" and isinstance(model.linear_head, nn.Sequential):  # old versions
+        config = dataclasses.replace(config, final_norm="pooled")
     return Peer(model=model, config=config, write=_write_pth, says_its_architecture=False)
 
 

@@ -9,14 +9,13 @@ pool="mean"`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from einops import pack, rearrange
 from torch import Tensor
 
-from vit.weights.names import rename
+from vit.weights.names import rename, square_patch
 
 MARKER = r"transformer\.layers\.0\.0\.(fn\.)?to_qkv\.weight"
 
@@ -46,10 +45,11 @@ OLD_NAMES = {
     "transformer.layers.{}.1.fn.net.3": "blocks.{}.mlp.fc2",
     "mlp_head.0": "norm",
     "mlp_head.1": "head",
-    "linear_head.0": "norm",
+    "linear_head.0": "fc_norm",
     "linear_head.1": "head",
 }
-"""Until 2023 norms stood outside of attention and MLP, and the last one in the head."""
+"""In old versions, 0.35.8 for one, norms stood outside of attention and MLP, and the last one in the head: behind the
+pooling, which for the class token is the same, and for the mean of `SimpleViT` is `final_norm="pooled"`."""
 
 
 def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -61,12 +61,12 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if "to_patch_embedding.2.weight" in state:
         raise ValueError(
             "this vit-pytorch model normalises every patch before and after its projection (to_patch_embedding.1 and "
-            ".3, as all recent versions do), and no ViTConfig does; models of older versions, with the projection "
+            ".3, as vit-pytorch does since 1.0), and no ViTConfig does; models of older versions, with the projection "
             "alone, are read."
         )
     ours = rename(state, NAMES | OLD_NAMES)
     weight = ours["patch_embed.proj.weight"]
-    channels, side = _patch(weight.shape[1])
+    channels, side = square_patch(weight.shape[1])
     ours["patch_embed.proj.weight"] = rearrange(weight, "d (ph pw c) -> d c ph pw", c=channels, ph=side)
     for name in {"cls_token", "pos_embed"} & ours.keys():  # some versions have the axis of length one, some do not
         ours[name], _ = pack([ours[name]], "* n d")
@@ -74,12 +74,3 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in [name for name in ours if name.endswith("attn.proj.weight")]:
         ours.setdefault(name.replace("weight", "bias"), torch.zeros(ours[name].shape[0], device=weight.device))
     return ours
-
-
-def _patch(pixels: int) -> tuple[int, int]:
-    """Channels and side of a square patch with so many numbers; three channels and one exclude each other."""
-    for channels in (3, 1):
-        side = math.isqrt(pixels // channels)
-        if side * side * channels == pixels:
-            return channels, side
-    raise ValueError(f"a patch of {pixels} numbers is no square with three channels or one.")
