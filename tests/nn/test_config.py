@@ -64,6 +64,13 @@ def test_an_unknown_architecture_or_field_is_answered_with_the_nearest() -> None
         create_model("vit_tiny_patch16_224", num_clases=3)
 
 
+def test_a_name_near_to_none_is_answered_with_some_of_many_and_all_of_few() -> None:
+    with pytest.raises(ValueError, match=r"no architecture 'resnet50'; known are: deit3_base.*, \d+ others\.$"):
+        ViTConfig.preset("resnet50")
+    with pytest.raises(ValueError, match=r"no field 'zzz'; known are: class_token, .*, rope_temperature"):
+        ViTConfig.preset("vit_tiny_patch16_224", zzz=1)
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_every_preset_is_a_valid_config(name: str) -> None:
     assert ViTConfig.preset(name).num_patches > 0

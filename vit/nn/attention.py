@@ -74,7 +74,7 @@ def explicit_attention(
     """softmax(q k^T / sqrt(dh)) v, and the softmax itself."""
     scores = einsum(q * q.shape[-1] ** -0.5, k, "b heads i dh, b heads j dh -> b heads i j")
     weights = scores.softmax(dim=-1)
-    # under autocast the softmax is float32; v says which type the product is to be computed in
+    # under autocast the softmax is float32 on a GPU; v says which type the product is to be computed in
     return einsum(weights.to(v.dtype), v, "b heads i j, b heads j dh -> b heads i dh"), weights
 
 

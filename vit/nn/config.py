@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from vit.nn.presets import PRESETS
 
 Size = int | tuple[int, int]
+"""A length of both sides, or (height, width)."""
+
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "swiglu"]
+Positions = Literal["learned", "sincos2d", "rope2d", "none"]
 
 
 def pair(size: Size) -> tuple[int, int]:
@@ -46,7 +51,7 @@ class ViTConfig:
     num_heads: int = 3
     """Attention heads of a block; must divide embed_dim."""
 
-    mlp: Literal["gelu", "gelu_tanh", "quick_gelu", "swiglu"] = "gelu"
+    mlp: Activation = "gelu"
     """Non-linearity of the MLP: exact GELU; its tanh approximation (SigLIP); x * sigmoid(1.702 x) (OpenAI's CLIP); or
     SwiGLU, where one half of the hidden units gates the other (DINOv2 giant)."""
 
@@ -68,7 +73,7 @@ class ViTConfig:
     num_register_tokens: int = 0
     """Further tokens without a meaning of their own, room to compute in (Darcet et al. 2024)."""
 
-    positions: Literal["learned", "sincos2d", "rope2d", "none"] = "learned"
+    positions: Positions = "learned"
     """How a token knows its place: a learned vector added to it; fixed sines and cosines of row and column added to it
     (Beyer et al. 2022); queries and keys turned by row and column, so that attention sees distances (RoPE, Heo et al.
     2024); or not at all."""
@@ -239,10 +244,14 @@ class ViTConfig:
         return cls(**{**PRESETS[name], **changes})
 
 
-def did_you_mean(name: str, known: Any) -> str:
-    """The end of a sentence about an unknown name: the nearest known one, or all of them."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(sorted(known))}."
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest known one, or all of them, or some of very many."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    some = names if len(names) <= 40 else [*names[:5], f"{len(names) - 5} others"]
+    return f"; known are: {', '.join(some)}."
 
 
 def _require(condition: bool, sentence: str) -> None:

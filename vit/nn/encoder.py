@@ -1,15 +1,12 @@
 """tokens -> tokens: the pre-norm block, attention then MLP, each added to what came in."""
 
-from typing import Literal
-
 import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vit.nn.attention import Attention
-
-Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "swiglu"]
+from vit.nn.config import Activation
 
 
 class QuickGELU(nn.Module):

@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vit.nn.attention import attend
-from vit.nn.encoder import MLP, Activation
+from vit.nn.config import Activation
+from vit.nn.encoder import MLP
 
 
 class ClassTokenPool(nn.Module):

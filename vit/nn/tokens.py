@@ -1,16 +1,13 @@
 """patches -> tokens: class token and registers in front, and where each token stands added to what it shows."""
 
-from typing import Literal
-
 import torch
 from einops import pack, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vit.nn.config import Positions
 from vit.nn.positions import resample_pos_embed, sincos2d
-
-Positions = Literal["learned", "sincos2d", "rope2d", "none"]
 
 
 class Tokenizer(nn.Module):
