@@ -9,7 +9,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
-from vit.weights import load
+from vit.weights import load, parity
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,13 @@ def test_a_model_of_timm_is_loaded_by_its_name(cache, theirs, name):
     torch.testing.assert_close(loaded.model(images), theirs(images), rtol=1e-5, atol=1e-5)  # float32, 12 blocks
     assert loaded.card is not None
     assert loaded.card.preprocessing.crop_pct == 0.9
+    assert loaded.card.label(1) == "n01443537 (goldfish, Carassius auratus)"
     assert loaded.card.provenance["tag"] == "augreg_in21k_ft_in1k"
+
+
+def test_parity_holds_with_published_weights_too(cache, theirs):
+    publish(cache, "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", theirs.state_dict(), {})
+    assert all(result.holds for result in parity("timm/vit_tiny_patch16_224", pretrained=True))
 
 
 def test_a_repository_in_timms_layout_is_loaded(cache, theirs):

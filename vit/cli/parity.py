@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jsonargparse import ArgumentParser
 
-from vit.weights.proof import PEERS, parity
+from vit.weights.peers import PEERS
+from vit.weights.proof import parity
 
 
 def run(args: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 sources.py      folder, file or name -> model: load_model, and load with a report of what became of every tensor
 export.py       model -> folder or file in somebody else's layout
-proof.py        another library's model and ours -> the largest difference of their logits: parity
+proof.py        another library's model (peers.py) and ours -> the largest difference of their logits: parity
 description.py  what the headers of a folder or file say: describe
 folder.py       the model folder
 card.py         what its config.json says: architecture, class names, preprocessing, provenance

@@ -98,7 +98,10 @@ def find(folder: Path, name: str) -> Path:
     if nearby:
         raise FileNotFoundError(f"{folder} is not a model folder, but {' and '.join(nearby)} may be.")
     what = f"has no {name}" if folder.is_dir() else "does not exist"
-    raise FileNotFoundError(f"model folder {folder} {what}; `vit fit` writes one to runs/NAME/model.")
+    raise FileNotFoundError(
+        f"model folder {folder} {what}; `vit fit` writes one to runs/NAME/model, and load_model also takes timm/NAME "
+        "and hf-hub:OWNER/REPO."
+    )
 
 
 def _preprocessor(card: Path) -> Mapping[str, Any] | None:

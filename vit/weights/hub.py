@@ -62,11 +62,18 @@ def download_timm(name: str) -> tuple[dict[str, Tensor], ModelCard]:
 
 
 def _card_of_timm(published: Mapping[str, Any]) -> dict[str, Any]:
-    """What timm knows about published weights, as its model folders have it."""
+    """What timm knows about published weights, as its model folders have it, and the names of ImageNet's classes."""
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+
+    pretrained = dict(published)
+    if not pretrained.get("label_names") and (subset := infer_imagenet_subset(pretrained)):
+        names = ImageNetInfo(subset)
+        pretrained["label_names"] = names.label_names()
+        pretrained["label_descriptions"] = names.label_descriptions(as_dict=True)
     return {
         "architecture": published["architecture"],
         "num_classes": published["num_classes"],
-        "pretrained_cfg": published,
+        "pretrained_cfg": pretrained,
         "provenance": {key: published[key] for key in ("hf_hub_id", "tag", "license", "url") if published.get(key)},
     }
 
