@@ -18,6 +18,8 @@ class Tokenizer(nn.Module):
     are saved with the weights. Positions of the kind rope2d act inside attention, and there is no `pos_embed`.
     """
 
+    pos_embed: Tensor | None
+
     def __init__(
         self,
         grid: tuple[int, int],
@@ -38,12 +40,10 @@ class Tokenizer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(embed_dim)) if class_token else None
         self.dist_token = nn.Parameter(torch.zeros(embed_dim)) if distilled else None
         self.reg_token = nn.Parameter(torch.zeros(num_register_tokens, embed_dim)) if num_register_tokens else None
-        self.pos_embed: Tensor | None = None
         if positions == "learned":
             self.pos_embed = nn.Parameter(torch.zeros(self.num_placed_prefix_tokens + grid[0] * grid[1], embed_dim))
-        elif positions == "sincos2d":
-            del self.pos_embed
-            self.register_buffer("pos_embed", sincos2d(grid, embed_dim))
+        else:
+            self.register_buffer("pos_embed", sincos2d(grid, embed_dim) if positions == "sincos2d" else None)
         self.dropout = nn.Dropout(drop_rate)
         self.patch_dropout = PatchDropout(patch_drop_rate, self.num_prefix_tokens)
 
