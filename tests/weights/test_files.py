@@ -95,10 +95,11 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, monk
     assert not Path("exploded").exists()
 
 
-def test_a_numpy_file_of_objects_is_refused(tmp_path):
+@pytest.mark.parametrize("shapes_only", [False, True])
+def test_a_numpy_file_of_objects_is_refused(tmp_path, shapes_only):
     np.savez(tmp_path / "objects.npz", a=np.array([{"x": 1}], dtype=object))
     with pytest.raises(ValueError, match="pickled objects in it"):
-        read_tensors(tmp_path / "objects.npz")
+        read_tensors(tmp_path / "objects.npz", shapes_only)
 
 
 def test_the_command_line_that_dino_and_mae_keep_beside_their_tensors_does_no_harm(tmp_path):
@@ -110,6 +111,7 @@ def test_the_bfloat16_of_big_vision_is_read(tmp_path):
     values = torch.tensor([1.5, -2.0]).bfloat16()
     np.savez(tmp_path / "big.npz", a=values.view(torch.int16).numpy().view("V2"))
     torch.testing.assert_close(read_tensors(tmp_path / "big.npz")["a"], values)
+    assert read_tensors(tmp_path / "big.npz", shapes_only=True)["a"].dtype == torch.bfloat16
 
 
 def test_a_file_without_tensors_says_so(tmp_path):

@@ -126,6 +126,7 @@ def test_dinov2_as_its_authors_publish_it(tmp_path, num_register_tokens, mlp):
     torch.save({**tensors, "mask_token": torch.zeros(1, 24)}, tmp_path / "dinov2.pth")
     loaded = load(tmp_path / "dinov2.pth", config)
     assert loaded.report.left_over == ("mask_token",)
+    assert ("tokenizer.cls_token" in loaded.report.resized) == bool(num_register_tokens)
     # class token minus a place plus that place is rounded
     torch.testing.assert_close(loaded.model(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-6)
 

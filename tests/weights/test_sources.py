@@ -172,3 +172,16 @@ def test_loading_a_folder_imports_no_other_library_nor_the_compiler(folder):
 def file_of(model: ViT, folder: Path) -> Path:
     save_file(to_timm(model.state_dict(), model.config), folder / "weights.safetensors")
     return folder / "weights.safetensors"
+
+
+def test_the_grid_of_the_named_architecture_is_not_taken_for_another_square(tmp_path):
+    """8 patches and 2 prefix tokens make 10 positions; one less is a square of 9, which the file does not have."""
+    config = dataclasses.replace(CONFIG, image_size=(8, 16), distilled=True)
+    path = file_of(ViT(config), tmp_path)
+    assert load(path, config, image_size=8).report.resized == {"tokenizer.pos_embed": "2 x 4 -> 2 x 2 patches"}
+
+
+def test_positions_of_an_oblong_grid_that_nobody_named_are_refused_and_not_guessed(model, tmp_path):
+    path = file_of(model, tmp_path)
+    with pytest.raises(ValueError, match=r"pos_embed \(7, 24\) where \(17, 24\) is needed"):
+        load(path, dataclasses.replace(CONFIG, image_size=20), image_size=16)

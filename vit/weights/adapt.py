@@ -33,19 +33,23 @@ def adapt(state: Mapping[str, Tensor], own: ViTConfig, wanted: ViTConfig, new_he
 
     A head of another shape is left out, to be initialised; one of the right shape is kept.
     """
-    adapted = Adapted(state=dict(state))
+    adapted = Adapted(state=join_prefix_positions(state, own))
+    if adapted.state.get("cls_token") is not state.get("cls_token"):
+        adapted.resized["tokenizer.cls_token"] = "its position added, since prefix tokens have none"
     head_shape = (wanted.num_classes, wanted.embed_dim)
     if new_head and "head.weight" in state and state["head.weight"].shape != head_shape:
         adapted.left_over = [name for name in state if name.startswith(HEAD)]
-        adapted.state = {name: tensor for name, tensor in state.items() if name not in adapted.left_over}
+        adapted.state = {name: tensor for name, tensor in adapted.state.items() if name not in adapted.left_over}
     if own.in_channels != wanted.in_channels:
         name = "patch_embed.proj.weight"
         adapted.state[name] = adapt_channels(state[name], wanted.in_channels)
         adapted.resized[name] = f"{own.in_channels} -> {wanted.in_channels} colour channels"
-    if own.grid != wanted.grid and "pos_embed" in state:
-        positions = rearrange(state["pos_embed"], "1 n d -> n d")
-        positions = resample_pos_embed(positions, own.grid, wanted.grid, len(positions) - own.num_patches)
-        adapted.state["pos_embed"] = rearrange(positions, "n d -> 1 n d")
+    positions = adapted.state.get("pos_embed")
+    prefix = num_placed_prefix_tokens(own)
+    # positions of yet another grid stay as they are, to be refused for their shape
+    if own.grid != wanted.grid and positions is not None and positions.shape[1] == prefix + own.num_patches:
+        table = resample_pos_embed(rearrange(positions, "1 n d -> n d"), own.grid, wanted.grid, prefix)
+        adapted.state["pos_embed"] = rearrange(table, "n d -> 1 n d")
         adapted.resized["tokenizer.pos_embed"] = f"{_by(own.grid)} -> {_by(wanted.grid)} patches"
     return adapted
 
@@ -61,6 +65,11 @@ def adapt_channels(weight: Float[Tensor, "d c ph pw"], channels: int) -> Float[T
         return reduce(weight, "d c ph pw -> d 1 ph pw", "sum")
     turns = -(-channels // old)
     return repeat(weight, "d c ph pw -> d (turns c) ph pw", turns=turns)[:, :channels] * (old / channels)
+
+
+def num_placed_prefix_tokens(config: ViTConfig) -> int:
+    """Prefix tokens that have a position."""
+    return config.num_prefix_tokens if config.positions == "learned" and config.prefix_positions else 0
 
 
 def join_prefix_positions(state: Mapping[str, Tensor], config: ViTConfig) -> dict[str, Tensor]:

@@ -66,6 +66,8 @@ def describe(source: str | os.PathLike[str]) -> Description:
     tensors = read_tensors(weights, shapes_only=True)
     recognised = recognise(tensors, weights)
     fitting = fitting_presets(recognised.state)
+    if card:  # tensors do not show heads
+        fitting = [name for name in fitting if ViTConfig.preset(name).num_heads == card.config.num_heads]
     config = card.config if card else config_as(fitting[0], recognised.state) if fitting else None
     return Description(
         weights=str(weights),

@@ -29,6 +29,10 @@ NOT_WEIGHTS = {
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
+BFLOAT16 = np.dtype("V2")
+"""How big_vision's bfloat16 comes out of numpy, which has no such type."""
+
+
 def read_tensors(path: Path, shapes_only: bool = False) -> dict[str, Tensor]:
     """All tensors of a file; those of nested dictionaries have their keys joined by dots.
 
@@ -123,7 +127,7 @@ def _read_npz(path: Path, shapes_only: bool) -> dict[str, Tensor]:
 
 def _npy(archive: zipfile.ZipFile, name: str) -> Tensor:
     array = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
-    if array.dtype == np.dtype("V2"):  # how big_vision's bfloat16 comes out of numpy, which has no such type
+    if array.dtype == BFLOAT16:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(np.asarray(array))
 
@@ -132,7 +136,14 @@ def _npy_shape(archive: zipfile.ZipFile, name: str) -> Tensor:
     with archive.open(name) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return torch.empty(read(file)[0], device="meta")
+        shape, _, dtype = read(file)
+        return torch.empty(shape, dtype=_dtype(dtype), device="meta")
+
+
+def _dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    if dtype.hasobject:
+        raise ValueError("objects are not read, since allow_pickle=False")
+    return torch.bfloat16 if dtype == BFLOAT16 else torch.from_numpy(np.empty(0, dtype)).dtype
 
 
 READERS: dict[str, Callable[[Path, bool], dict[str, Tensor]]] = {

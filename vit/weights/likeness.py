@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vit.nn import PRESETS, ViT, ViTConfig
-from vit.weights.adapt import join_prefix_positions
+from vit.weights.adapt import join_prefix_positions, num_placed_prefix_tokens
 from vit.weights.timm import from_timm
 
 
@@ -110,12 +110,12 @@ def _with_positions_of(state: Mapping[str, Tensor], config: ViTConfig) -> ViTCon
     """The config with the image size of the file's positions, taken for a square grid unless its own fits."""
     if "pos_embed" not in state:
         return config
-    placed = config.num_prefix_tokens if config.prefix_positions and config.positions == "learned" else 0
-    for num_patches in (state["pos_embed"].shape[1] - placed, state["pos_embed"].shape[1] - 1):
-        side = math.isqrt(max(num_patches, 0))
-        if num_patches != config.num_patches and side and side * side == num_patches:
-            return dataclasses.replace(config, image_size=(side * config.patch_hw[0], side * config.patch_hw[1]))
-    return config
+    # DINOv2 with registers is published with a position for the class token all the same
+    candidates = [state["pos_embed"].shape[1] - extra for extra in (num_placed_prefix_tokens(config), 1)]
+    sides = [math.isqrt(number) for number in candidates if number > 0 and math.isqrt(number) ** 2 == number]
+    if config.num_patches in candidates or not sides:
+        return config
+    return dataclasses.replace(config, image_size=(sides[0] * config.patch_hw[0], sides[0] * config.patch_hw[1]))
 
 
 class _NothingDrawn(TorchFunctionMode):

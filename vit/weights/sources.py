@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vit.nn import ViT, ViTConfig
 from vit.nn.config import Size
-from vit.weights.adapt import adapt, join_prefix_positions
+from vit.weights.adapt import adapt
 from vit.weights.card import ModelCard, numbered
 from vit.weights.files import READERS, read_tensors
 from vit.weights.folder import find_weights, read_card
@@ -81,8 +81,8 @@ def load(
 
     Args:
         source: a model folder (ours, timm's or Hugging Face transformers'); `timm/NAME` or `timm/NAME.TAG`;
-            `hf-hub:OWNER/REPO`; or a file (`.safetensors`, `.pth`, `.pt`, `.bin`, `.npz`) of tensors as timm, DeiT,
-            DINO, MAE, DINOv2, torchvision, transformers, vit-pytorch or Google's JAX code names them.
+            `hf-hub:OWNER/REPO`; or a file (`.safetensors`, `.pth` and its other names, `.npz`) of tensors as timm,
+            DeiT, DINO, MAE, DINOv2, torchvision, transformers, vit-pytorch or Google's JAX code names them.
         architecture: what a file holds, which it does not say itself: a preset's name, whose number of classes then is
             the file's, or a config. Folders and names bring their own.
         num_classes: another number of classes gets a new head; 0 leaves the head out.
@@ -97,8 +97,7 @@ def load(
     changes: dict[str, Any] = {name: value for name, value in requested.items() if value is not None}
     found = _find(source, architecture, changes)
     wanted = dataclasses.replace(found.config, **changes)
-    whole = join_prefix_positions(found.state, found.config)
-    adapted = adapt(whole, found.config, wanted, new_head=num_classes is not None)
+    adapted = adapt(found.state, found.config, wanted, new_head=num_classes is not None)
     model, initialised = _build(wanted, adapted.state, new_head=num_classes is not None, source=str(source))
     report = LoadReport(
         source=str(source),
@@ -170,9 +169,7 @@ def _build(
     model = skeleton(config)
     ours = from_timm(state)
     parameters = {name for name, _ in model.named_parameters()}
-    initialised = tuple(
-        sorted(name for name in parameters - ours.keys() if new_head and name.startswith(("head.", "head_dist.")))
-    )
+    initialised = tuple(sorted(name for name in parameters - ours.keys() if new_head and name.startswith("head.")))
     if lacking := {*initialised, *(model.state_dict().keys() - parameters)} - ours.keys():
         # a head and buffers, which are computed from the configuration, are the same at any depth
         fresh = ViT(dataclasses.replace(config, depth=1)).state_dict()
