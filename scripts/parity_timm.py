@@ -105,6 +105,9 @@ CASES = [
     Case("vit_small_patch16_rope_224", "rotary positions"),
     Case("vit_small_patch16_rope_224", "rotary positions on another grid, not square", (160, 288)),
     Case("vit_base_patch16_rope_224", "rotary positions"),
+    Case("vit_small_patch16_dinov3", "DINOv3: centred rotary positions, registers, mean"),
+    Case("vit_small_patch16_dinov3", "the same at call time, not square", (160, 288), dynamic=True),
+    Case("vit_base_patch16_dinov3", "DINOv3"),
 ]
 
 

@@ -45,7 +45,10 @@ def test_class_distillation_and_register_tokens_stand_before_the_patches() -> No
         ({"mlp": "swiglu", "mlp_ratio": 1.125}, "9 hidden units, which have no half; 1.25 works"),
         ({"positions": "sincos2d", "embed_dim": 10}, "embed_dim=10 is no multiple of 4, 12 is"),
         ({"positions": "rope2d", "embed_dim": 12}, "embed_dim / num_heads=6 is no multiple of 4"),
-        ({"positions": "rope2d", "patch_drop_rate": 0.5}, "patch_drop_rate=0.5 .*the other positions allow it"),
+        (
+            {"positions": "rope2d", "patch_drop_rate": 0.5},
+            "patch_drop_rate=0.5 .*learned and sincos2d positions allow it",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_would_work(wrong: dict[str, object], sentence: str) -> None:

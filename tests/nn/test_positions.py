@@ -6,9 +6,14 @@ import pytest
 import torch
 from einops import rearrange
 from timm.layers.pos_embed import resample_abs_pos_embed
-from timm.layers.pos_embed_sincos import apply_rot_embed_cat, build_rotary_pos_embed, build_sincos2d_pos_embed
+from timm.layers.pos_embed_sincos import (
+    RotaryEmbeddingDinoV3,
+    apply_rot_embed_cat,
+    build_rotary_pos_embed,
+    build_sincos2d_pos_embed,
+)
 
-from vit.nn.positions import Rotary2d, resample_pos_embed, rotate, sincos2d
+from vit.nn.positions import CentredRotary2d, Rotary2d, Rotation, resample_pos_embed, rotate, sincos2d
 
 
 def test_sincos2d_of_two_by_three_patches_worked_by_hand() -> None:
@@ -44,10 +49,32 @@ def test_rotations_are_timms() -> None:
     torch.testing.assert_close(rotate(vectors, rotary((2, 5), vectors.device)), theirs)
 
 
+def test_centred_rotations_are_timms() -> None:
+    rotary = CentredRotary2d(head_dim=12, temperature=100.0, num_prefix_tokens=0)
+    vectors = torch.randn(2, 3, 10, 12)
+    reference = RotaryEmbeddingDinoV3(12, temperature=100.0)
+    theirs = apply_rot_embed_cat(vectors, reference.get_embed([2, 5]), half=True)
+    # float32 sines of up to two turns
+    torch.testing.assert_close(rotate(vectors, rotary((2, 5), vectors.device)), theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_centred_coordinates_are_those_of_the_image_whatever_its_grid() -> None:
+    rotary = CentredRotary2d(head_dim=4, temperature=100.0, num_prefix_tokens=0)
+    # at the only frequency 1 is a full turn: two rows stand at -1/2 and 1/2, half a turn; three at -2/3, 0 and 2/3
+    torch.testing.assert_close(rotary((2, 1), torch.device("cpu")).cos[:, 0], torch.tensor([-1.0, -1.0]))
+    torch.testing.assert_close(
+        rotary((3, 1), torch.device("cpu")).cos[:, 0], torch.tensor([-0.5, 1.0, -0.5]), atol=1e-6, rtol=0
+    )
+
+
 def test_rotation_by_a_quarter_turn_worked_by_hand() -> None:
     vectors = torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]])
-    rotation = torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]]])  # the first pair turns by 90 degrees, the second not
-    assert rotate(vectors, rotation).tolist() == [[[[-2.0, 1.0, 3.0, 4.0]]]]
+    cos, sin = (
+        torch.tensor([[0.0, 1.0]]),
+        torch.tensor([[1.0, 0.0]]),
+    )  # the first pair turns by 90 degrees, the second not
+    assert rotate(vectors, Rotation(cos, sin, "pairs xy")).tolist() == [[[[-2.0, 1.0, 3.0, 4.0]]]]
+    assert rotate(vectors, Rotation(cos, sin, "xy pairs")).tolist() == [[[[-3.0, 2.0, 1.0, 4.0]]]]
 
 
 def test_rotated_scores_depend_on_distances_only() -> None:

@@ -33,6 +33,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dinov2": {"mlp": "swiglu", "init_values": 0.5, "qk_norm": True},
     "sincos2d": {"positions": "sincos2d"},
     "rope2d": {"positions": "rope2d", "num_register_tokens": 1},
+    "dinov3": {"positions": "rope2d_centred", "num_register_tokens": 1, "pool": "mean"},
     "bare": {"positions": "none", "final_norm": "none", "qkv_bias": False},
 }
 

@@ -46,6 +46,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sincos2d": {"positions": "sincos2d"},
     "no positions": {"positions": "none"},
     "rope2d": {"positions": "rope2d", "init_values": 0.1},
+    "rope2d_centred": {"positions": "rope2d_centred", "init_values": 0.1, "norm_eps": 1e-5, "num_register_tokens": 2},
+    "rope2d_centred, no bias": {"positions": "rope2d_centred", "init_values": 0.1, "norm_eps": 1e-5, "qkv_bias": False},
     "rope2d, swiglu": {"positions": "rope2d", "init_values": 0.1, "mlp": "swiglu", "qk_norm": True, "pre_norm": True},
     "rope2d, mean": {"positions": "rope2d", "init_values": 0.1, "pool": "mean", "final_norm": "pooled"},
     "rope2d, map": {"positions": "rope2d", "init_values": 0.1, "class_token": False, "pool": "map"},
@@ -135,8 +137,9 @@ def test_feature_maps_are_timms_intermediates(options: dict[str, Any]) -> None:
             assert_same(mine, reference)
 
 
-def test_rotary_positions_on_another_grid_are_timms() -> None:
-    ours, larger = build({"positions": "rope2d", "init_values": 0.1, "dynamic_image_size": True}), images(35, 28)
+@pytest.mark.parametrize("options", [{"positions": "rope2d"}, {"positions": "rope2d_centred", "norm_eps": 1e-5}])
+def test_rotary_positions_on_another_grid_are_timms(options: dict[str, Any]) -> None:
+    ours, larger = build({**options, "init_values": 0.1, "dynamic_image_size": True}), images(35, 28)
     theirs = timm_of(ours.config)
     theirs.load_state_dict(to_timm(ours.state_dict(), ours.config))
     assert_same(ours(larger), theirs(larger))
@@ -180,6 +183,10 @@ def test_the_size_of_a_folder_without_arguments_is_that_of_its_images(tmp_path: 
         ({"norm_eps": 1e-5, "distilled": True}, "timm has no ViT with distilled=True and norm_eps=1e-05"),
         ({"mlp": "swiglu", "distilled": True}, "timm has no ViT with distilled=True and mlp='swiglu'"),
         ({"positions": "none", "distilled": True}, "timm has no ViT with distilled=True and positions='none'"),
+        (
+            {"positions": "rope2d_centred", "init_values": 0.1},
+            "timm has no ViT with positions='rope2d_centred' and norm_eps=1e-06",
+        ),
         ({"positions": "rope2d"}, "timm has no ViT with positions='rope2d' and init_values=None"),
         (
             {"positions": "rope2d", "init_values": 0.1, "mlp": "gelu_tanh"},

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vit.nn.positions import rotate
+from vit.nn.positions import Rotation, rotate
 
 MOST_EXPLICIT_WEIGHTS = 2**27
 """256 MB of attention weights a layer in bfloat16: 32 images of 577 tokens and 12 heads, or one of 3300."""
@@ -36,20 +36,18 @@ class Attention(nn.Module):
         self.proj = nn.Linear(embed_dim, embed_dim)
         self.dropout = nn.Dropout(drop_rate)
 
-    def forward(
-        self, tokens: Float[Tensor, "b n d"], rotation: Float[Tensor, "2 n pairs"] | None = None
-    ) -> Float[Tensor, "b n d"]:
+    def forward(self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None) -> Float[Tensor, "b n d"]:
         return self.merge_heads(attend(*self.split_heads(tokens, rotation)))
 
     def forward_with_weights(
-        self, tokens: Float[Tensor, "b n d"], rotation: Float[Tensor, "2 n pairs"] | None = None
+        self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n n"]]:
         """What `forward` returns, and the weights: row i says how much token i takes from each token; rows sum to 1."""
         mixed, weights = explicit_attention(*self.split_heads(tokens, rotation))
         return self.merge_heads(mixed), weights
 
     def split_heads(
-        self, tokens: Float[Tensor, "b n d"], rotation: Float[Tensor, "2 n pairs"] | None = None
+        self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (b, heads, n, dh); queries and keys normalised and rotated as configured."""
         q, k, v = rearrange(self.qkv(tokens), "b n (qkv heads dh) -> qkv b heads n dh", qkv=3, heads=self.num_heads)

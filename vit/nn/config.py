@@ -14,7 +14,7 @@ Size = int | tuple[int, int]
 """A length of both sides, or (height, width)."""
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "swiglu"]
-Positions = Literal["learned", "sincos2d", "rope2d", "none"]
+Positions = Literal["learned", "sincos2d", "rope2d", "rope2d_centred", "none"]
 
 
 def pair(size: Size) -> tuple[int, int]:
@@ -75,15 +75,15 @@ class ViTConfig:
 
     positions: Positions = "learned"
     """How a token knows its place: a learned vector added to it; fixed sines and cosines of row and column added to it
-    (Beyer et al. 2022); queries and keys turned by row and column, so that attention sees distances (RoPE, Heo et al.
-    2024); or not at all."""
+    (Beyer et al. 2022); queries and keys turned by row and column, so that attention sees distances (rope2d, Heo et al.
+    2024), where rows and columns may run from -1 to 1 whatever the size (rope2d_centred, DINOv3); or not at all."""
 
     prefix_positions: bool = True
     """Whether class, distillation and register tokens have learned positions too (timm: not no_embed_class)."""
 
     rope_temperature: float = 100.0
-    """Base of rope2d's frequencies: a patch turns its pair k of channels by its row or column times
-    rope_temperature ** (-k / K) radians, k from 0 to K - 1, K being a quarter of a head's width."""
+    """Base of the frequencies of rope2d: a patch turns its pair k of channels by its row or column times
+    rope_temperature ** (-k / K) radians, or as many full turns for rope2d_centred; K is a quarter of a head's width."""
 
     pre_norm: bool = False
     """Whether tokens are normalised before the first block too, and patches projected without bias (CLIP)."""
@@ -178,14 +178,14 @@ class ViTConfig:
             f"of 4, {self.embed_dim + -self.embed_dim % 4} is.",
         )
         _require(
-            self.positions != "rope2d" or self.head_dim % 4 == 0,
-            f"positions='rope2d' rotates pairs of channels by row and by column; embed_dim / num_heads="
+            not self.rotary or self.head_dim % 4 == 0,
+            f"positions={self.positions!r} rotates pairs of channels by row and by column; embed_dim / num_heads="
             f"{self.head_dim} is no multiple of 4.",
         )
         _require(
-            self.positions != "rope2d" or self.patch_drop_rate == 0,
-            f"patch_drop_rate={self.patch_drop_rate} leaves other patches out of every image, and positions='rope2d' "
-            "rotates all images alike; the other positions allow it.",
+            not self.rotary or self.patch_drop_rate == 0,
+            f"patch_drop_rate={self.patch_drop_rate} leaves other patches out of every image, and positions="
+            f"{self.positions!r} rotates all images alike; learned and sincos2d positions allow it.",
         )
 
     @property
@@ -217,6 +217,11 @@ class ViTConfig:
     def num_tokens(self) -> int:
         """Length of the sequence that the encoder sees."""
         return self.num_prefix_tokens + self.num_patches
+
+    @property
+    def rotary(self) -> bool:
+        """Whether positions act inside attention, by rotation."""
+        return self.positions in ("rope2d", "rope2d_centred")
 
     @property
     def head_dim(self) -> int:

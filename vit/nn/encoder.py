@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vit.nn.attention import Attention
 from vit.nn.config import Activation
+from vit.nn.positions import Rotation
 
 
 class QuickGELU(nn.Module):
@@ -106,13 +107,11 @@ class Block(nn.Module):
         self.ls2 = LayerScale(embed_dim, init_values) if init_values else nn.Identity()
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(
-        self, tokens: Float[Tensor, "b n d"], rotation: Float[Tensor, "2 n pairs"] | None = None
-    ) -> Float[Tensor, "b n d"]:
+    def forward(self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None) -> Float[Tensor, "b n d"]:
         return self.add(tokens, self.attn(self.norm1(tokens), rotation))
 
     def forward_with_weights(
-        self, tokens: Float[Tensor, "b n d"], rotation: Float[Tensor, "2 n pairs"] | None = None
+        self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n n"]]:
         """What `forward` returns, and the attention weights of this block."""
         mixed, weights = self.attn.forward_with_weights(self.norm1(tokens), rotation)

@@ -4,6 +4,10 @@ Learned positions are a parameter of the `Tokenizer`; here is what is computed: 
 positions of another grid.
 """
 
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from einops import pack, rearrange, repeat
 from jaxtyping import Float
@@ -24,8 +28,17 @@ def sincos2d(grid: tuple[int, int], embed_dim: int, temperature: float = 10000.0
     return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=-1)
 
 
+class Rotation(NamedTuple):
+    """How far every token turns each pair of channels of its queries and keys."""
+
+    cos: Float[Tensor, "n pairs"]
+    sin: Float[Tensor, "n pairs"]
+    pairs: str
+    """Where the two channels of a pair stand: "pairs xy" for neighbours, "xy pairs" for one in each half."""
+
+
 class Rotary2d(nn.Module):
-    """How far each token turns its queries and keys: half of a head's channels by column, half by row.
+    """Half of a head's channels turn by column, half by row; neighbouring channels are a pair.
 
     Heo et al. 2024, https://arxiv.org/abs/2403.13298, section 3.1 (axial frequencies), in timm's layout. Prefix tokens
     do not turn. Coordinates count patches, also on another grid, so a larger image has larger coordinates.
@@ -37,23 +50,37 @@ class Rotary2d(nn.Module):
         self.temperature = temperature
         self.num_prefix_tokens = num_prefix_tokens
 
-    def forward(self, grid: tuple[int, int], device: torch.device) -> Float[Tensor, "2 n pairs"]:
-        """Cosine and sine of the angle of every token and channel pair."""
-        frequencies = self.temperature ** -(torch.arange(self.num_bands, device=device) / self.num_bands)
+    def forward(self, grid: tuple[int, int], device: torch.device) -> Rotation:
         rows, columns = _coordinates(grid, device)
-        angles, _ = pack([rearrange(where, "p -> p 1") * frequencies for where in (columns, rows)], "p *")
+        return self.rotation((columns, rows), "pairs xy")
+
+    def rotation(self, coordinates: Sequence[Float[Tensor, " p"]], pairs: str) -> Rotation:
+        """The rotation by these coordinates, each at all frequencies, in radians."""
+        frequencies = self.temperature ** -(torch.arange(self.num_bands, device=coordinates[0].device) / self.num_bands)
+        angles, _ = pack([rearrange(where, "p -> p 1") * frequencies for where in coordinates], "p *")
         angles = F.pad(angles, (0, 0, self.num_prefix_tokens, 0))
-        return torch.stack([angles.cos(), angles.sin()])
+        return Rotation(angles.cos(), angles.sin(), pairs)
 
 
-def rotate(
-    vectors: Float[Tensor, "b heads n dh"], rotation: Float[Tensor, "2 n pairs"]
-) -> Float[Tensor, "b heads n dh"]:
-    """Turn every pair of neighbouring channels (Su et al. 2021, eq. 34); lengths stay."""
-    x, y = rearrange(vectors, "b heads n (pairs xy) -> xy b heads n pairs", xy=2)
-    cos, sin = rotation
+class CentredRotary2d(Rotary2d):
+    """Half of the pairs turn by row, half by column; the two halves of a head's channels are the pairs.
+
+    Siméoni et al. 2025 (DINOv3), https://arxiv.org/abs/2508.10104, in timm's layout. Coordinates run from -1 to 1
+    between the borders of the image, whatever its grid: in a larger image they are closer.
+    """
+
+    def forward(self, grid: tuple[int, int], device: torch.device) -> Rotation:
+        rows, columns = _coordinates(grid, device)
+        centred = [(2 * (where + 0.5) / length - 1) for where, length in zip((rows, columns), grid, strict=True)]
+        return self.rotation([2 * math.pi * where for where in centred], "xy pairs")
+
+
+def rotate(vectors: Float[Tensor, "b heads n dh"], rotation: Rotation) -> Float[Tensor, "b heads n dh"]:
+    """Turn every pair of channels (Su et al. 2021, eq. 34); lengths stay."""
+    cos, sin, pairs = rotation
+    x, y = rearrange(vectors, f"b heads n ({pairs}) -> xy b heads n pairs", xy=2)
     turned = torch.stack([x * cos - y * sin, x * sin + y * cos])
-    return rearrange(turned, "xy b heads n pairs -> b heads n (pairs xy)").to(vectors.dtype)
+    return rearrange(turned, f"xy b heads n pairs -> b heads n ({pairs})").to(vectors.dtype)
 
 
 def resample_pos_embed(

@@ -67,6 +67,18 @@ SO150M2 = {**GAP, "final_norm": "pooled", "init_values": 1e-5, "qkv_bias": False
 ROPE = {"positions": "rope2d", "init_values": 1e-5}
 """Heo et al. 2024, axial."""
 
+DINOV3 = {
+    "positions": "rope2d_centred",
+    "num_register_tokens": 4,
+    "init_values": 1e-5,
+    "qkv_bias": False,
+    "pool": "mean",
+    "norm_eps": 1e-5,
+    "num_classes": 0,
+    "dynamic_image_size": True,
+}
+"""Siméoni et al. 2025: features of images of any size, no head."""
+
 
 def _row(size: str, patch_size: int, image_size: int, **options: Any) -> dict[str, Any]:
     return {**SIZES[size], "patch_size": patch_size, "image_size": image_size, **options}
@@ -209,6 +221,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "vit_small_patch16_rope_224": _row("small", 16, 224, **ROPE),
     "vit_base_patch16_rope_224": _row("base", 16, 224, **ROPE),
     "vit_large_patch16_rope_224": _row("large", 16, 224, **ROPE),
+    # DINOv3
+    "vit_small_patch16_dinov3": _row("small", 16, 256, **DINOV3),
+    "vit_base_patch16_dinov3": _row("base", 16, 256, **DINOV3),
+    "vit_large_patch16_dinov3": _row("large", 16, 256, **DINOV3),
     # 32 pixels: ViT-Lite-depth/patch (Hassani et al. 2021), and the ViT of Lee et al. 2021, 2.7 M parameters
     "vit_lite_6_4_32": _row("lite_6", 4, 32, num_classes=10),
     "vit_lite_7_4_32": _row("lite_7", 4, 32, num_classes=10),

@@ -15,7 +15,7 @@ from vit.nn.encoder import Block
 from vit.nn.init import init_weights
 from vit.nn.patches import PatchEmbedding
 from vit.nn.pool import AttentionPool, ClassTokenPool, DistilledHead, DistilledPool, MeanOfBoth, MeanPool
-from vit.nn.positions import Rotary2d
+from vit.nn.positions import CentredRotary2d, Rotary2d, Rotation
 from vit.nn.tokens import Tokenizer
 
 
@@ -71,8 +71,8 @@ class ViT(nn.Module):
         grid = self._grid_of(images)
         return self.norm_pre(self.tokenizer(self.patch_embed(images), grid))
 
-    def rotation(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "2 n pairs"] | None:
-        """How far the tokens of these images turn inside attention; none unless positions are rope2d."""
+    def rotation(self, images: Float[Tensor, "b c h w"]) -> Rotation | None:
+        """How far the tokens of these images turn inside attention; none unless positions are rotary."""
         return None if self.rotary is None else self.rotary(self._grid_of(images), images.device)
 
     def distillation_logits(
@@ -158,7 +158,7 @@ class ViT(nn.Module):
         """
         self.grad_checkpointing = enable
 
-    def _run(self, block: Block, tokens: Tensor, rotation: Tensor | None) -> Tensor:
+    def _run(self, block: Block, tokens: Tensor, rotation: Rotation | None) -> Tensor:
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, tokens, rotation, use_reentrant=False)
         return block(tokens, rotation)
@@ -215,9 +215,10 @@ def _blocks(config: ViTConfig) -> Iterator[Block]:
 
 
 def _rotary(config: ViTConfig) -> Rotary2d | None:
-    if config.positions != "rope2d":
+    if not config.rotary:
         return None
-    return Rotary2d(config.head_dim, config.rope_temperature, config.num_prefix_tokens)
+    rotary = Rotary2d if config.positions == "rope2d" else CentredRotary2d
+    return rotary(config.head_dim, config.rope_temperature, config.num_prefix_tokens)
 
 
 def _pool(config: ViTConfig) -> nn.Module:

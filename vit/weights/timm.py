@@ -56,6 +56,7 @@ VALUES: dict[str, dict[Any, dict[str, Any]]] = {
     "act_layer": {name: {"mlp": name} for name in ("gelu", "gelu_tanh", "quick_gelu")},
     "pos_embed": {"learn": {"positions": "learned"}, "none": {"positions": "none"}, "": {"positions": "none"}},
     "no_embed_class": {True: {"prefix_positions": False}, False: {"prefix_positions": True}},
+    "attn_type": {"rope": {}},
     "swiglu_mlp": {True: {"mlp": "swiglu"}, False: {"mlp": "gelu"}},
 }
 """timm's argument -> its value -> our fields, where it takes more than another name."""
@@ -71,7 +72,7 @@ def to_timm(state: Mapping[str, Tensor], config: ViTConfig) -> dict[str, Tensor]
     for name, tensor in state.items():
         name = name.removeprefix("tokenizer.").replace("head.cls.", "head.").replace("head.dist.", "head_dist.")
         name = "attn_" + name if name.startswith("pool.") else name
-        if config.positions == "rope2d":
+        if config.rotary:
             name = name.replace(".ls1.gamma", ".gamma_1").replace(".ls2.gamma", ".gamma_2")
         if name == "patch_embed.proj.weight":
             tensor = rearrange(tensor, "d (c ph pw) -> d c ph pw", ph=ph, pw=pw)
@@ -120,9 +121,10 @@ def timm_architecture(config: ViTConfig) -> str:
         raise ValueError(f"timm has no ViT with norm_eps={config.norm_eps}; 1e-6 and 1e-5 it has.")
     special = {
         "vit_base_patch16_rope_224": ("positions='rope2d'", config.positions == "rope2d"),
+        "vit_small_patch16_dinov3": ("positions='rope2d_centred'", config.positions == "rope2d_centred"),
         "deit_base_distilled_patch16_224": ("distilled=True", config.distilled),
-        "vit_giant_patch14_dinov2": ("mlp='swiglu'", config.mlp == "swiglu" and config.positions != "rope2d"),
-        "vit_base_patch16_clip_224": ("norm_eps=1e-05", config.norm_eps == 1e-5),
+        "vit_giant_patch14_dinov2": ("mlp='swiglu'", config.mlp == "swiglu" and not config.rotary),
+        "vit_base_patch16_clip_224": ("norm_eps=1e-05", config.norm_eps == 1e-5 and not config.rotary),
     }
     needed = {name: field for name, (field, is_so) in special.items() if is_so}
     clashes = [*needed.values(), *_not_beside(needed, config)]
@@ -133,8 +135,10 @@ def timm_architecture(config: ViTConfig) -> str:
 
 def _not_beside(needed: Mapping[str, str], config: ViTConfig) -> list[str]:
     """Fields of `config` that timm's special classes do not have."""
-    if "vit_base_patch16_rope_224" in needed:
+    if config.rotary:
+        norm_eps = 1e-6 if config.positions == "rope2d" else 1e-5
         without = {
+            f"norm_eps={config.norm_eps}": config.norm_eps != norm_eps,
             "init_values=None": config.init_values is None,
             f"mlp={config.mlp!r}": config.mlp not in ("gelu", "swiglu"),
             "pool='map' over prefix tokens": config.pool == "map" and config.num_prefix_tokens > 0,
@@ -154,16 +158,16 @@ def _not_beside(needed: Mapping[str, str], config: ViTConfig) -> list[str]:
 
 def timm_arguments(config: ViTConfig) -> dict[str, Any]:
     """The keyword arguments with which timm's `timm_architecture(config)` has this shape; plain JSON values."""
-    rotary = config.positions == "rope2d"
-    names = {**ARGUMENTS, **(ROTARY_ARGUMENTS if rotary else PLAIN_ARGUMENTS)}
+    names = {**ARGUMENTS, **(ROTARY_ARGUMENTS if config.rotary else PLAIN_ARGUMENTS)}
     arguments = {theirs: getattr(config, ours) for ours, theirs in names.items()}
     arguments["global_pool"] = POOLS[config.pool]
     arguments["init_values"] = config.init_values or 0  # timm takes None for "as the entry point has it"
-    if rotary:
+    if config.rotary:
         # timm's Eva counts the gate apart from the value
         swiglu = config.mlp == "swiglu"
         return {
             **arguments,
+            "attn_type": "rope",  # where a bias is one tensor, and keys have one too
             "use_post_transformer_norm": config.final_norm == "tokens",
             "use_fc_norm": config.final_norm == "pooled",
             "swiglu_mlp": swiglu,
