@@ -17,7 +17,11 @@ def card_of(config: ViTConfig) -> ModelCard:
         config=config,
         classes=tuple(f"class {number}" for number in range(config.num_classes)),
         preprocessing=Preprocessing(
-            image_size=config.image_hw, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), interpolation="lanczos"
+            image_size=config.image_hw,
+            mean=(0.1, 0.2, 0.3),
+            std=(0.4, 0.5, 0.6),
+            interpolation="lanczos",
+            crop_pct=0.75,
         ),
     )
 

@@ -132,6 +132,17 @@ def test_the_preprocessing_of_dinov2_crops_the_centre(tmp_path):
     )
 
 
+def test_a_picture_that_transformers_squashes_is_cropped_here_and_the_card_says_so(tmp_path):
+    card = read_card(write_transformers(tmp_path / "vit", {}))
+    assert card.provenance["resizing"].startswith("transformers squashes an oblong picture")
+
+
+@pytest.mark.parametrize("resized", range(224, 300))
+def test_the_share_of_a_crop_gives_the_size_that_transformers_resizes_to(tmp_path, resized):
+    given = {"do_center_crop": True, "size": {"shortest_edge": resized}, "crop_size": {"height": 224, "width": 224}}
+    assert int(224 / read_card(write_transformers(tmp_path / "vit", {}, given)).preprocessing.crop_pct) == resized
+
+
 def test_an_activation_that_is_not_built_is_refused(tmp_path):
     with pytest.raises(ValueError, match="hidden_act='relu' of transformers is not built here; gelu"):
         read_card(write_transformers(tmp_path / "relu", {"hidden_act": "relu"}))

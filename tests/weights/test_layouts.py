@@ -1,17 +1,22 @@
 """Whose tensors they are shows in their names, whatever they are wrapped in; what is not the model's is reported."""
 
 import dataclasses
+import re
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
+import timm
 import torch
+from einops import rearrange
 from torchvision.models import VisionTransformer
 
 from vit.nn import ViT, ViTConfig
 from vit.weights import jax, load, torchvision
 from vit.weights.layouts import recognise
-from vit.weights.timm import to_timm
+from vit.weights.names import split
+from vit.weights.timm import timm_architecture, timm_arguments, to_timm
 
 CONFIG = ViTConfig(image_size=12, patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=7)
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 12 * 12).sin().reshape(2, 3, 12, 12)
@@ -226,3 +231,39 @@ def test_a_patch_embedding_that_is_no_convolution_is_refused(tmp_path):
     torch.save({"patch_embed.proj.weight": torch.zeros(24, 48)}, tmp_path / "odd.pth")
     with pytest.raises(ValueError, match=r"odd\.pth: patch_embed\.proj\.weight is no convolution"):
         load(tmp_path / "odd.pth", CONFIG)
+
+
+def test_the_attention_pooling_of_big_vision_is_to_us_what_it_is_to_timm(tmp_path):
+    config = dataclasses.replace(CONFIG, pool="map", class_token=False)
+    theirs = timm.create_model(timm_architecture(config), **timm_arguments(config)).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    tensors = split(split(theirs.state_dict()), "kv", owner="attn_pool")
+    back = {ours: name for name, ours in (jax.NAMES | jax.BIG_VISION_NAMES).items()}
+    arrays = {}
+    for name, tensor in tensors.items():
+        module, _, kind = name.rpartition(".")
+        kind = {"weight": "/scale" if "norm" in module else "/kernel", "bias": "/bias"}.get(kind, "")
+        block = re.match(r"blocks\.(\d+)", module)
+        key = back[re.sub(r"^blocks\.\d+", "blocks.{}", module if kind else name)]
+        key = key.replace("{}", block[1] if block else "")
+        axes = next((axes for end, axes in jax.AXES.items() if (key + kind).endswith(end)), "... -> ...")
+        before, after = axes.split(" -> ")
+        heads = {"heads": config.num_heads} if "heads" in axes else {}
+        arrays[f"params/{key}{kind}"] = rearrange(tensor, f"{after} -> {before}", **heads).numpy()
+    np.savez(tmp_path / "siglip.npz", **arrays)
+    read_by_timm = timm.create_model(timm_architecture(config), **timm_arguments(config)).eval()
+    read_by_timm.load_pretrained(tmp_path / "siglip.npz")
+    ours = load(tmp_path / "siglip.npz", config).model
+    torch.testing.assert_close(read_by_timm(IMAGES), theirs(IMAGES), rtol=1e-5, atol=1e-6)  # float32 rounding
+    torch.testing.assert_close(ours(IMAGES), theirs(IMAGES), rtol=1e-5, atol=1e-6)
+
+
+def test_the_layer_before_the_head_of_older_jax_checkpoints_goes_with_the_head_and_not_silently(model, tmp_path):
+    arrays = {name: tensor.numpy() for name, tensor in jax.from_timm(timm_tensors(model), CONFIG.num_heads).items()}
+    arrays |= {"pre_logits/kernel": np.zeros((24, 24)), "pre_logits/bias": np.zeros(24)}
+    np.savez(tmp_path / "in21k.npz", **arrays)
+    with pytest.raises(ValueError, match=r"not in the model: pre_logits\.bias, pre_logits\.weight"):
+        load(tmp_path / "in21k.npz", CONFIG)
+    assert "pre_logits.weight" in load(tmp_path / "in21k.npz", CONFIG, num_classes=0).report.left_over

@@ -36,6 +36,9 @@ DINOV2_DEFAULTS: dict[str, Any] = VIT_DEFAULTS | {
     "use_swiglu_ffn": False,
 }
 
+SQUASHED = "transformers squashes an oblong picture to this size, where this package crops its centre"
+"""Why predictions for oblong pictures may differ from theirs."""
+
 MLPS = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "quick_gelu": "quick_gelu"}
 """`hidden_act` of theirs -> `mlp` of ours."""
 
@@ -44,8 +47,8 @@ def card_from_transformers(config: Mapping[str, Any], preprocessor: Mapping[str,
     """The card of a folder that transformers wrote.
 
     Without a `preprocessor_config.json` it has the values that transformers itself falls back on: 224 pixels (here the
-    size of the model), mean and standard deviation 0.5, bilinear. transformers squashes a picture to the image size
-    where this package crops it, so predictions for oblong pictures differ; the provenance says so.
+    size of the model), mean and standard deviation 0.5, bilinear. Where transformers squashes a picture to the image
+    size, this package crops it, and the provenance says so.
 
     Raises:
         KeyError: an entry is missing.
@@ -68,10 +71,7 @@ def card_from_transformers(config: Mapping[str, Any], preprocessor: Mapping[str,
             interpolation=interpolations[given.get("resample", RESAMPLE["bilinear"])],
             crop_pct=_crop_pct(given),
         ),
-        provenance={
-            "library": "transformers",
-            "resizing": "transformers squashes a picture to the size, without a crop",
-        },
+        provenance={"library": "transformers", **({} if _crops(given) else {"resizing": SQUASHED})},
     )
 
 
@@ -95,10 +95,13 @@ def card_to_transformers(card: ModelCard) -> tuple[dict[str, Any], dict[str, Any
         "label2id": {card.label(index): index for index in range(architecture.num_classes)},
     }
     height, width = preprocessing.image_size
+    shortest_edge = int(min(height, width) / preprocessing.crop_pct)
     preprocessor = {
-        "image_processor_type": "ViTImageProcessor",
+        "image_processor_type": "BitImageProcessor",  # theirs for ViT squashes, this one crops the centre as we do
         "do_resize": True,
-        "size": {"height": height, "width": width},
+        "size": {"shortest_edge": shortest_edge},
+        "do_center_crop": True,
+        "crop_size": {"height": height, "width": width},
         "resample": RESAMPLE[preprocessing.interpolation],
         "do_rescale": True,
         "rescale_factor": 1 / 255,
@@ -191,10 +194,15 @@ def _classes(config: Mapping[str, Any], num_classes: int) -> tuple[str, ...]:
 
 def _crop_pct(preprocessor: Mapping[str, Any]) -> float:
     """The share that a centre crop keeps; transformers' ViT crops nothing, its DINOv2 crops 224 of 256."""
-    resized, cropped = preprocessor.get("size", {}), preprocessor.get("crop_size", {})
-    if not preprocessor.get("do_center_crop") or "shortest_edge" not in resized:
+    if not _crops(preprocessor):
         return 1.0
-    return cropped["height"] / resized["shortest_edge"]
+    resized, cropped = preprocessor["size"]["shortest_edge"], preprocessor["crop_size"]
+    share = min(cropped["height"], cropped["width"]) / resized
+    return share if int(min(cropped["height"], cropped["width"]) / share) == resized else math.nextafter(share, 0)
+
+
+def _crops(preprocessor: Mapping[str, Any]) -> bool:
+    return bool(preprocessor.get("do_center_crop")) and "shortest_edge" in preprocessor.get("size", {})
 
 
 def _both_sides(size: tuple[int, int]) -> int | list[int]:
