@@ -105,6 +105,13 @@ def test_stochastic_depth_rises_linearly_to_the_last_block() -> None:
     assert [block.drop_path.rate for block in model.blocks] == [0, 0.2, 0.4]
 
 
+@pytest.mark.parametrize("final_norm", ["tokens", "pooled"])
+def test_every_norm_has_the_epsilon_of_the_config(final_norm: str) -> None:
+    model = build(norm_eps=1e-3, qk_norm=True, pre_norm=True, pool="map", final_norm=final_norm)
+    norms = [module.eps for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    assert norms == [1e-3] * (1 + 3 * 4 + 1 + 1)  # before the blocks, four in each, the last one, the pool's
+
+
 def test_evaluation_is_deterministic_and_training_is_not() -> None:
     model, batch = build(drop_rate=0.3, drop_path_rate=0.3, patch_drop_rate=0.5), images()
     assert torch.equal(model(batch), model(batch))
@@ -210,6 +217,7 @@ def test_resizing_and_dynamic_size_give_the_same_logits(options: dict[str, Any])
     torch.testing.assert_close(dynamic(native), model(native))
     assert model.resize((35, 28)) is model
     assert model.config.grid == (5, 4)
+    ViT(model.config).load_state_dict(model.state_dict())  # what is saved now is a model of that size
     torch.testing.assert_close(dynamic(larger), model(larger), atol=1e-6, rtol=1e-5)
     assert model.attention(larger).shape[-1] == model.config.num_tokens
 
