@@ -26,7 +26,17 @@ NOT_WEIGHTS = {
 }
 """First bytes of files that are often found where weights should be -> what they are."""
 
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""safetensors' names of number types -> torch's, of those that weights and counters have."""
 
 
 BFLOAT16 = np.dtype("V2")
