@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vit.explain import explain, rollout
-    from vit.nn import Preprocessing, ViT, ViTConfig
+    from vit.nn import Preprocessing, ViT, ViTConfig, create_model, list_models
     from vit.predict import Predictor
     from vit.weights import load_model, read_card, save_model
 
@@ -28,7 +28,9 @@ __all__ = [
     "Preprocessing",
     "ViT",
     "ViTConfig",
+    "create_model",
     "explain",
+    "list_models",
     "load_model",
     "read_card",
     "rollout",
@@ -40,7 +42,9 @@ _HOME = {
     "Preprocessing": "vit.nn",
     "ViT": "vit.nn",
     "ViTConfig": "vit.nn",
+    "create_model": "vit.nn",
     "explain": "vit.explain",
+    "list_models": "vit.nn",
     "load_model": "vit.weights",
     "read_card": "vit.weights",
     "rollout": "vit.explain",

@@ -16,7 +16,7 @@ from torch import nn
 
 from vit.nn import ViT
 from vit.train.run import Run, fit, test
-from vit.weights.timm import ARCHITECTURE_OF_ANY_SHAPE, timm_arguments, to_timm
+from vit.weights.timm import timm_architecture, timm_arguments, to_timm
 
 Baseline = Literal["timm", "timm-default"]
 BASELINES: dict[Baseline, str] = {
@@ -134,7 +134,7 @@ def timm_model(ours: ViT, own_weights: bool) -> nn.Module:
 
     config = ours.config
     model = timm.create_model(
-        ARCHITECTURE_OF_ANY_SHAPE,
+        timm_architecture(config),
         **timm_arguments(config),
         pos_drop_rate=config.drop_rate,
         proj_drop_rate=config.drop_rate,

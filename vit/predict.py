@@ -18,7 +18,7 @@ from vit.data.decode import UnreadableImageError, read_image
 from vit.data.preprocess import fit, normalise, to_tensor
 from vit.data.sources import image_files
 from vit.nn import ViT
-from vit.weights import ModelCard, load_model, read_card
+from vit.weights import ModelCard, load
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,20 @@ class Predictor:
         self.device = torch.device(device)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> Predictor:
-        """From a model folder.
+    def load(cls, source: str | os.PathLike[str], device: str | torch.device = "cpu") -> Predictor:
+        """From a model folder, or from any source of `vit.weights.load` that names its classes.
 
         Raises:
             FileNotFoundError: no such folder, or not a model folder.
-            ValueError: a damaged file in it, or a device that is not here.
+            ValueError: a damaged file in it, a source without class names, or a device that is not here.
         """
         _check_device(device)
-        return cls(load_model(folder), read_card(folder), device)
+        loaded = load(source)
+        if loaded.card is None:
+            raise ValueError(
+                f"{source} is a file of weights alone; predicting needs the class names of a model folder."
+            )
+        return cls(loaded.model, loaded.card, device)
 
     def read(self, path: str) -> Image.Image:
         """An image file as the model sees it: upright, resized and cropped, not yet normalised.

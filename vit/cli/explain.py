@@ -49,7 +49,7 @@ def _draw(predictor: Predictor, picture: Image.Image, explanation: Explanation, 
     name = predictor.card.label(target_class)
     probability = float(explanation.probabilities[0, target_class])
     caption = (
-        f"{Path(path).name}: share of each patch in the class token's {explanation.method}; patches have "
+        f"{Path(path).name}: share of each patch in the {explanation.method} of what the head reads; patches have "
         f"{100 * float(explanation.maps[0].sum()):.0f} % together.\nThe same for every class: it says where the model "
         "looked, not what for."
     )

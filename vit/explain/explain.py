@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
+from einops import einsum, rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -16,7 +16,7 @@ class Explanation:
     """Maps of a batch and what they are of."""
 
     maps: Float[Tensor, "b gh gw"]
-    """Share of each patch in the class token's rollout, as it came out: not stretched, not clipped."""
+    """Share of each patch in the rollout of what the head reads, as it came out: not stretched, not clipped."""
 
     target: Int[Tensor, " b"]
     """The predicted class of each image. Rollout is the same for every class."""
@@ -37,7 +37,9 @@ def explain(
     start_layer: int = 0,
     residual: float = 0.5,
 ) -> Explanation:
-    """Attention rollout of images: the class token's row, on the patch grid. The model is left as it was found.
+    """Attention rollout of images, on the patch grid; the model is left as it was found.
+
+    It is the class token's row of `rollout`; of models that pool otherwise, the rows are averaged as the pooling does.
 
     Args:
         model: Any `ViT`; it is run as in evaluation.
@@ -50,14 +52,17 @@ def explain(
     Raises:
         ValueError: as `rollout`, or images of another size than the model's.
     """
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        logits, attention = model(images), model.attention(images)
+        tokens, attention = model.encode(images), model.attention(images)
+        logits, read = model.classify(tokens), model.pool.weights(tokens)
     finally:
-        model.train(was_training)
+        for module, training in modes.items():
+            module.training = training
     mixed = rollout(attention, head_fusion, discard_ratio, start_layer, residual)
-    patches = mixed[:, 0, model.config.num_prefix_tokens :]
+    shares = einsum(read.float(), mixed, "b i, b i j -> b j")
+    patches = shares[:, model.config.num_prefix_tokens :]
     probabilities = logits.float().softmax(dim=-1)
     settings = f"heads {head_fusion}, residual {residual:g}"
     settings += f", discard {discard_ratio:g}" if discard_ratio else ""

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vit.nn.presets import PRESETS
+
 Size = int | tuple[int, int]
+"""A length of both sides, or (height, width)."""
+
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "swiglu"]
+Positions = Literal["learned", "sincos2d", "rope2d", "rope2d_centred", "none"]
 
 
 def pair(size: Size) -> tuple[int, int]:
@@ -44,14 +51,64 @@ class ViTConfig:
     num_heads: int = 3
     """Attention heads of a block; must divide embed_dim."""
 
+    mlp: Activation = "gelu"
+    """Non-linearity of the MLP: exact GELU; its tanh approximation (SigLIP); x * sigmoid(1.702 x) (OpenAI's CLIP); or
+    SwiGLU, where one half of the hidden units gates the other (DINOv2 giant)."""
+
     mlp_ratio: float = 4.0
-    """Hidden width of the MLP, in units of embed_dim."""
+    """Width of the MLP's first layer, in units of embed_dim, rounded down. With swiglu it holds gate and value."""
 
     qkv_bias: bool = True
     """Whether queries, keys and values have a bias."""
 
+    qk_norm: bool = False
+    """Whether every head normalises its queries and keys, which keeps large models stable (Dehghani et al. 2023)."""
+
+    class_token: bool = True
+    """Whether a class token stands before the patches."""
+
+    distilled: bool = False
+    """Whether a distillation token with a head of its own follows the class token (DeiT, Touvron et al. 2021)."""
+
+    num_register_tokens: int = 0
+    """Further tokens without a meaning of their own, room to compute in (Darcet et al. 2024)."""
+
+    positions: Positions = "learned"
+    """How a token knows its place: a learned vector added to it; fixed sines and cosines of row and column added to it
+    (Beyer et al. 2022); queries and keys turned by row and column, so that attention sees distances (rope2d, Heo et al.
+    2024), where rows and columns may run from -1 to 1 whatever the size (rope2d_centred, DINOv3); or not at all."""
+
+    prefix_positions: bool = True
+    """Whether class, distillation and register tokens have learned positions too (timm: not no_embed_class)."""
+
+    rope_temperature: float = 100.0
+    """Base of the frequencies of rope2d: a patch turns its pair k of channels by its row or column times
+    rope_temperature ** (-k / K) radians, or as many full turns for rope2d_centred; K is a quarter of a head's width."""
+
+    pre_norm: bool = False
+    """Whether tokens are normalised before the first block too, and patches projected without bias (CLIP)."""
+
+    final_norm: Literal["tokens", "pooled", "none"] = "tokens"
+    """Where the last norm stands: over every token, over the pooled features (timm's fc_norm), or nowhere."""
+
+    pool: Literal["cls", "mean", "map"] = "cls"
+    """What stands for the image: the class token, the mean of the patches, or attention pooling with a learned query
+    (MAP, Zhai et al. 2022; SigLIP)."""
+
+    norm_eps: float = 1e-6
+    """Epsilon of every LayerNorm: 1e-6 in the paper's code and timm, 1e-5 in CLIP and torch's default."""
+
+    init_values: float | None = None
+    """Initial LayerScale (CaiT, Touvron et al. 2021, eq. 4), for instance 1e-5; none leaves LayerScale out."""
+
+    dynamic_image_size: bool = False
+    """Whether images of any size that the patch divides are taken, positions being resampled at every call."""
+
     drop_rate: float = 0.0
     """Dropout after the embedding, after attention and inside the MLP, from 0 to below 1."""
+
+    patch_drop_rate: float = 0.0
+    """Share of the patches left out of every training image, from 0 to below 1 (FLIP, Li et al. 2023)."""
 
     drop_path_rate: float = 0.0
     """Stochastic depth of the last block, from 0 to below 1; rises linearly from 0 at the first (Huang et al. 2016)."""
@@ -63,6 +120,11 @@ class ViTConfig:
     """Standard deviation of the initial position embedding; 0.02 as in timm, more for narrow models on small images."""
 
     def __post_init__(self) -> None:
+        self._check_sizes()
+        self._check_numbers()
+        self._check_combinations()
+
+    def _check_sizes(self) -> None:
         for side, image, patch in zip(("height", "width"), self.image_hw, self.patch_hw, strict=True):
             _require(image > 0, f"image_size={self.image_size} has no {side}; it must be a positive number of pixels.")
             _require(patch > 0, f"patch_size={self.patch_size} has no {side}; it must be a positive number of pixels.")
@@ -80,11 +142,51 @@ class ViTConfig:
             f"num_heads={self.num_heads} does not divide embed_dim={self.embed_dim}; "
             f"{_either(_divisors_near(self.embed_dim, self.num_heads))}.",
         )
+
+    def _check_numbers(self) -> None:
         _require(self.mlp_ratio > 0, f"mlp_ratio={self.mlp_ratio} must be above 0; 4 is usual.")
-        for name in ("drop_rate", "drop_path_rate"):
+        _require(self.num_register_tokens >= 0, f"num_register_tokens={self.num_register_tokens} must be 0 or more.")
+        _require(self.norm_eps > 0, f"norm_eps={self.norm_eps} must be above 0; 1e-6 is usual.")
+        _require(self.rope_temperature > 0, f"rope_temperature={self.rope_temperature} must be above 0; 100 is usual.")
+        _require(
+            self.init_values is None or self.init_values > 0,
+            f"init_values={self.init_values} must be above 0, or none for a model without LayerScale; 1e-5 is usual.",
+        )
+        for name in ("drop_rate", "patch_drop_rate", "drop_path_rate"):
             value = getattr(self, name)
             _require(0 <= value < 1, f"{name}={value} is not a probability from 0 to below 1; 0.1 is usual.")
         _require(self.pos_embed_std >= 0, f"pos_embed_std={self.pos_embed_std} must be 0 or more.")
+
+    def _check_combinations(self) -> None:
+        _require(
+            self.class_token or self.pool != "cls",
+            "pool='cls' reads the class token, and class_token=False leaves it out; pool='mean' and pool='map' work.",
+        )
+        _require(
+            not self.distilled or (self.pool == "cls" and self.final_norm == "tokens"),
+            f"distilled=True reads the class and the distillation token; pool={self.pool!r} with "
+            f"final_norm={self.final_norm!r} does not give them, pool='cls' with final_norm='tokens' does.",
+        )
+        _require(
+            self.mlp != "swiglu" or self.mlp_hidden_dim % 2 == 0,
+            f"mlp_ratio={self.mlp_ratio} gives mlp='swiglu' {self.mlp_hidden_dim} hidden units, which have no half; "
+            f"{(self.mlp_hidden_dim + 1) / self.embed_dim:g} works.",
+        )
+        _require(
+            self.positions != "sincos2d" or self.embed_dim % 4 == 0,
+            f"positions='sincos2d' needs sine and cosine of row and column; embed_dim={self.embed_dim} is no multiple "
+            f"of 4, {self.embed_dim + -self.embed_dim % 4} is.",
+        )
+        _require(
+            not self.rotary or self.head_dim % 4 == 0,
+            f"positions={self.positions!r} rotates pairs of channels by row and by column; embed_dim / num_heads="
+            f"{self.head_dim} is no multiple of 4.",
+        )
+        _require(
+            not self.rotary or self.patch_drop_rate == 0,
+            f"patch_drop_rate={self.patch_drop_rate} leaves other patches out of every image, and positions="
+            f"{self.positions!r} rotates all images alike; learned and sincos2d positions allow it.",
+        )
 
     @property
     def image_hw(self) -> tuple[int, int]:
@@ -108,13 +210,28 @@ class ViTConfig:
 
     @property
     def num_prefix_tokens(self) -> int:
-        """Tokens before the first patch: the class token."""
-        return 1
+        """Tokens before the first patch: class token, distillation token, registers, in that order."""
+        return int(self.class_token) + int(self.distilled) + self.num_register_tokens
 
     @property
     def num_tokens(self) -> int:
         """Length of the sequence that the encoder sees."""
         return self.num_prefix_tokens + self.num_patches
+
+    @property
+    def rotary(self) -> bool:
+        """Whether positions act inside attention, by rotation."""
+        return self.positions in ("rope2d", "rope2d_centred")
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.embed_dim // self.num_heads
+
+    @property
+    def mlp_hidden_dim(self) -> int:
+        """Width of the MLP's first layer."""
+        return int(self.embed_dim * self.mlp_ratio)
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> ViTConfig:
@@ -132,22 +249,14 @@ class ViTConfig:
         return cls(**{**PRESETS[name], **changes})
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "vit_tiny_patch16_224": {"patch_size": 16, "embed_dim": 192, "depth": 12, "num_heads": 3},
-    "vit_small_patch32_224": {"patch_size": 32, "embed_dim": 384, "depth": 12, "num_heads": 6},
-    "vit_small_patch16_224": {"patch_size": 16, "embed_dim": 384, "depth": 12, "num_heads": 6},
-    "vit_base_patch32_224": {"patch_size": 32, "embed_dim": 768, "depth": 12, "num_heads": 12},
-    "vit_base_patch16_224": {"patch_size": 16, "embed_dim": 768, "depth": 12, "num_heads": 12},
-    "vit_large_patch16_224": {"patch_size": 16, "embed_dim": 1024, "depth": 24, "num_heads": 16},
-    "vit_huge_patch14_224": {"patch_size": 14, "embed_dim": 1280, "depth": 32, "num_heads": 16},
-}
-"""Sizes of Dosovitskiy et al. 2021 (table 1) and Touvron et al. 2021 (tiny, small), under timm's names."""
-
-
-def did_you_mean(name: str, known: Any) -> str:
-    """The end of a sentence about an unknown name: the nearest known one, or all of them."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(sorted(known))}."
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest known one, or all of them, or some of very many."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    some = names if len(names) <= 40 else [*names[:5], f"{len(names) - 5} others"]
+    return f"; known are: {', '.join(some)}."
 
 
 def _require(condition: bool, sentence: str) -> None:

@@ -25,10 +25,10 @@ def unpatchify(
 class PatchEmbedding(nn.Module):
     """One linear map for every patch (Dosovitskiy et al. 2021, eq. 1): a convolution whose stride is its kernel."""
 
-    def __init__(self, patch_size: tuple[int, int], in_channels: int, embed_dim: int) -> None:
+    def __init__(self, patch_size: tuple[int, int], in_channels: int, embed_dim: int, bias: bool = True) -> None:
         super().__init__()
         self.patch_size = patch_size
-        self.proj = nn.Linear(in_channels * patch_size[0] * patch_size[1], embed_dim)
+        self.proj = nn.Linear(in_channels * patch_size[0] * patch_size[1], embed_dim, bias=bias)
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b p d"]:
         return self.proj(patchify(images, self.patch_size))

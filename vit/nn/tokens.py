@@ -1,41 +1,98 @@
-"""patches -> tokens: a class token in front, and where each token stands added to what it shows."""
+"""patches -> tokens: class token and registers in front, and where each token stands added to what it shows."""
 
 import torch
-from einops import pack, rearrange, repeat
-from jaxtyping import Float
+from einops import pack, repeat
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vit.nn.config import Positions
+from vit.nn.positions import resample_pos_embed, sincos2d
+
 
 class Tokenizer(nn.Module):
-    """Prepend the class token and add learned positions (Dosovitskiy et al. 2021, eq. 1).
+    """Prepend the prefix tokens and add positions (Dosovitskiy et al. 2021, eq. 1).
 
-    `pos_embed` has one row for every token, the class token's first, then the patches' in reading order.
+    `pos_embed` has one row for every token that has a place: the prefix tokens' first, unless `prefix_positions` is
+    False, then the patches' in reading order. It is a parameter for learned positions and a buffer for sincos2d; both
+    are saved with the weights. Positions of the kind rope2d act inside attention, and there is no `pos_embed`.
     """
 
-    def __init__(self, grid: tuple[int, int], embed_dim: int, drop_rate: float = 0.0) -> None:
+    pos_embed: Tensor | None
+
+    def __init__(
+        self,
+        grid: tuple[int, int],
+        embed_dim: int,
+        *,
+        class_token: bool = True,
+        distilled: bool = False,
+        num_register_tokens: int = 0,
+        positions: Positions = "learned",
+        prefix_positions: bool = True,
+        drop_rate: float = 0.0,
+        patch_drop_rate: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.cls_token = nn.Parameter(torch.zeros(embed_dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1 + grid[0] * grid[1], embed_dim))
+        self.grid = grid
+        self.num_prefix_tokens = int(class_token) + int(distilled) + num_register_tokens
+        self.num_placed_prefix_tokens = self.num_prefix_tokens if positions == "learned" and prefix_positions else 0
+        self.cls_token = nn.Parameter(torch.zeros(embed_dim)) if class_token else None
+        self.dist_token = nn.Parameter(torch.zeros(embed_dim)) if distilled else None
+        self.reg_token = nn.Parameter(torch.zeros(num_register_tokens, embed_dim)) if num_register_tokens else None
+        if positions == "learned":
+            self.pos_embed = nn.Parameter(torch.zeros(self.num_placed_prefix_tokens + grid[0] * grid[1], embed_dim))
+        else:
+            self.register_buffer("pos_embed", sincos2d(grid, embed_dim) if positions == "sincos2d" else None)
         self.dropout = nn.Dropout(drop_rate)
+        self.patch_dropout = PatchDropout(patch_drop_rate, self.num_prefix_tokens)
 
-    def forward(self, patches: Float[Tensor, "b p d"]) -> Float[Tensor, "b n d"]:
-        cls_tokens = repeat(self.cls_token, "d -> b d", b=len(patches))
-        tokens, _ = pack([cls_tokens, patches], "b * d")
-        return self.dropout(tokens + self.pos_embed)
+    def forward(self, patches: Float[Tensor, "b p d"], grid: tuple[int, int]) -> Float[Tensor, "b n d"]:
+        prefix = [token for token in (self.cls_token, self.dist_token, self.reg_token) if token is not None]
+        prefix = [repeat(token, "... d -> b ... d", b=patches.shape[0]) for token in prefix]
+        tokens, _ = pack([*prefix, patches], "b * d")
+        if self.pos_embed is not None:
+            tokens = tokens + self.positions(self.pos_embed, grid)
+        return self.patch_dropout(self.dropout(tokens))
+
+    def positions(self, pos_embed: Float[Tensor, "m d"], grid: tuple[int, int]) -> Float[Tensor, "n d"]:
+        """What is added to the tokens of an image of that grid; nothing, where a prefix token has no place."""
+        if grid != self.grid:
+            pos_embed = resample_pos_embed(pos_embed, self.grid, grid, self.num_placed_prefix_tokens)
+        return F.pad(pos_embed, (0, 0, self.num_prefix_tokens - self.num_placed_prefix_tokens, 0))
+
+    def resize(self, grid: tuple[int, int]) -> None:
+        """Make `grid` the native one; positions are resampled in place of the old ones."""
+        if self.pos_embed is not None and grid != self.grid:
+            # on the CPU, since some devices lack the kernel
+            table = self.pos_embed.detach().cpu()
+            table = resample_pos_embed(table, self.grid, grid, self.num_placed_prefix_tokens).to(self.pos_embed.device)
+            is_parameter = isinstance(self.pos_embed, nn.Parameter)
+            self.pos_embed = nn.Parameter(table, self.pos_embed.requires_grad) if is_parameter else table
+        self.grid = grid
 
 
-def resample_pos_embed(
-    pos_embed: Float[Tensor, "n d"], old_grid: tuple[int, int], new_grid: tuple[int, int], num_prefix_tokens: int = 1
-) -> Float[Tensor, "m d"]:
-    """Positions for another grid: resampled in two dimensions, prefix tokens as they were.
+class PatchDropout(nn.Module):
+    """In training, keep a random subset of the patches of every image (FLIP, Li et al. 2023); prefix tokens stay."""
 
-    Bicubic with antialiasing, as timm does; done on the CPU in float32, since some devices lack the kernel.
-    Taking the first rows instead would give every patch but those of the first row a wrong place.
-    """
-    prefix, patches = pos_embed[:num_prefix_tokens], pos_embed[num_prefix_tokens:]
-    assert len(patches) == old_grid[0] * old_grid[1], f"{len(patches)} positions are no grid {old_grid}"
-    table = rearrange(patches.detach().float().cpu(), "(gh gw) d -> 1 d gh gw", gh=old_grid[0])
-    table = F.interpolate(table, size=new_grid, mode="bicubic", antialias=True, align_corners=False)
-    resampled = rearrange(table, "1 d gh gw -> (gh gw) d").to(prefix)
-    return torch.cat([prefix.detach(), resampled])
+    def __init__(self, rate: float, num_prefix_tokens: int) -> None:
+        super().__init__()
+        self.rate = rate
+        self.num_prefix_tokens = num_prefix_tokens
+
+    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
+        if not self.training or self.rate == 0:
+            return tokens
+        prefix, patches = tokens[:, : self.num_prefix_tokens], tokens[:, self.num_prefix_tokens :]
+        kept = self.draw(patches)
+        patches = patches.gather(1, repeat(kept, "b kept -> b kept d", d=tokens.shape[-1]))
+        return pack([prefix, patches], "b * d")[0]
+
+    def draw(self, patches: Float[Tensor, "b p d"]) -> Int[Tensor, "b kept"]:
+        """Which patches stay: as many in every image, at least one, all subsets equally likely."""
+        num_kept = max(1, int(patches.shape[1] * (1 - self.rate)))
+        return torch.rand(patches.shape[:2], device=patches.device).argsort(dim=1)[:, :num_kept]
+
+    def extra_repr(self) -> str:
+        """The rate, for printing."""
+        return f"rate={self.rate:g}"

@@ -1,0 +1,338 @@
+"""The whole model: what goes in and out of it, whichever parts it is built of."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jaxtyping
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vit.nn import ViT, ViTConfig
+from vit.nn import attention as attention_module
+
+TINY: dict[str, Any] = {
+    "image_size": (14, 21),  # a grid of 2 rows and 3 columns
+    "patch_size": 7,
+    "in_channels": 2,
+    "num_classes": 5,
+    "embed_dim": 24,
+    "depth": 3,
+    "num_heads": 3,
+    "init": "xavier",  # with a std of 0.02 so narrow a model hardly sees its input
+    "pos_embed_std": 0.5,
+}
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "registers": {"num_register_tokens": 2, "prefix_positions": False},
+    "distilled": {"distilled": True},
+    "mean": {"class_token": False, "pool": "mean", "final_norm": "pooled"},
+    "map": {"class_token": False, "pool": "map", "mlp": "gelu_tanh"},
+    "clip": {"pre_norm": True, "mlp": "quick_gelu", "norm_eps": 1e-5},
+    "dinov2": {"mlp": "swiglu", "init_values": 0.5, "qk_norm": True},
+    "sincos2d": {"positions": "sincos2d"},
+    "rope2d": {"positions": "rope2d", "num_register_tokens": 1},
+    "dinov3": {"positions": "rope2d_centred", "num_register_tokens": 1, "pool": "mean"},
+    "bare": {"positions": "none", "final_norm": "none", "qkv_bias": False},
+}
+
+each_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+
+
+def build(**options: Any) -> ViT:
+    return ViT(ViTConfig(**{**TINY, **options})).eval()
+
+
+def images(batch: int = 2, height: int = 14, width: int = 21) -> Tensor:
+    return torch.randn(batch, 2, height, width)
+
+
+@each_option
+def test_logits_tokens_maps_and_weights_have_their_shapes(options: dict[str, Any]) -> None:
+    model = build(**options)
+    n = model.config.num_prefix_tokens + 6
+    assert model(images()).shape == (2, 5)
+    assert model.encode(images()).shape == (2, n, 24)
+    assert [tuple(each.shape) for each in model.features(images())] == [(2, 24, 2, 3)] * 3
+    assert model.attention(images()).shape == (3, 2, 3, n, n)
+
+
+@each_option
+def test_every_parameter_gets_a_gradient(options: dict[str, Any]) -> None:
+    model = build(**options).train()
+    model(images()).square().sum().backward()
+    without = [
+        name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert without == []
+
+
+@each_option
+def test_without_classes_the_features_that_the_head_would_read_are_returned(options: dict[str, Any]) -> None:
+    model, batch = build(**options), images()
+    bare = build(**options, num_classes=0)
+    bare.load_state_dict({name: t for name, t in model.state_dict().items() if not name.startswith("head.")})
+    assert bare(batch).shape == (2, 24)
+    if not model.config.distilled:
+        torch.testing.assert_close(model.head(bare(batch)), model(batch))
+
+
+@each_option
+def test_an_image_does_not_see_its_batch(options: dict[str, Any]) -> None:
+    model, batch = build(**options), images(3)
+    torch.testing.assert_close(model(batch)[1:2], model(batch[1:2]), atol=1e-5, rtol=1e-5)  # kernels by batch size
+
+
+@each_option
+def test_positions_and_only_positions_tell_patches_apart(options: dict[str, Any]) -> None:
+    model = build(**options)
+    patches = images()
+    swapped = torch.cat([patches[..., 7:14], patches[..., :7], patches[..., 14:]], dim=-1)
+    same = torch.allclose(model(patches), model(swapped), atol=1e-5)
+    assert same == (model.config.positions == "none")
+
+
+def test_blocks_do_not_start_as_copies_of_each_other() -> None:
+    model = build()
+    for name, parameter in model.blocks[0].named_parameters():
+        if name.endswith("weight") and "norm" not in name:
+            assert not torch.equal(parameter, model.blocks[1].get_parameter(name)), name
+
+
+def test_stochastic_depth_rises_linearly_to_the_last_block() -> None:
+    model = build(drop_path_rate=0.4)
+    assert [block.drop_path.rate for block in model.blocks] == [0, 0.2, 0.4]
+
+
+@pytest.mark.parametrize("final_norm", ["tokens", "pooled"])
+def test_every_norm_has_the_epsilon_of_the_config(final_norm: str) -> None:
+    model = build(norm_eps=1e-3, qk_norm=True, pre_norm=True, pool="map", final_norm=final_norm)
+    norms = [module.eps for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    assert norms == [1e-3] * (1 + 3 * 4 + 1 + 1)  # before the blocks, four in each, the last one, the pool's
+
+
+def test_evaluation_is_deterministic_and_training_is_not() -> None:
+    model, batch = build(drop_rate=0.3, drop_path_rate=0.3, patch_drop_rate=0.5), images()
+    assert torch.equal(model(batch), model(batch))
+    model.train()
+    assert not torch.equal(model(batch), model(batch))
+    assert model.encode(batch).shape == (2, 1 + 3, 24)
+
+
+@pytest.mark.parametrize("pool", ["cls", "mean"])
+def test_the_prediction_reads_the_token_it_says(pool: str) -> None:
+    model, batch = build(pool=pool, num_register_tokens=2), images()
+    tokens = model.encode(batch)
+    pooled = tokens[:, 0] if pool == "cls" else tokens[:, 3:].mean(1)
+    torch.testing.assert_close(model(batch), model.head(pooled))
+
+
+def test_both_heads_of_a_distilled_model_average_to_its_prediction() -> None:
+    model, batch = build(distilled=True), images()
+    logits, distilled = model.distillation_logits(batch)
+    torch.testing.assert_close(model(batch), (logits + distilled) / 2)
+    assert torch.equal(model.train()(batch), model.eval()(batch))
+    with pytest.raises(ValueError, match="only a model with distilled=True"):
+        build().distillation_logits(batch)
+
+
+# looking inside
+
+
+@each_option
+def test_attention_is_what_the_forward_pass_multiplies_by(options: dict[str, Any]) -> None:
+    model, batch = build(**options), images()
+    weights = model.attention(batch)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+    tokens = model.embed(batch)
+    for layer, block in enumerate(model.blocks):
+        _, _, v = block.attn.split_heads(block.norm1(tokens))
+        mixed = block.attn.merge_heads(weights[layer] @ v)
+        tokens = block.add(tokens, mixed)
+    torch.testing.assert_close(model.norm(tokens), model.encode(batch), atol=1e-5, rtol=1e-5)  # another kernel
+
+
+def test_looking_at_one_layer_leaves_the_others_fused_and_the_logits_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = build(), images()
+    logits, all_weights = model(batch), model.attention(batch)
+    explicit: list[int] = []
+    original = attention_module.explicit_attention
+
+    def counting(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        explicit.append(1)
+        return original(q, k, v)
+
+    monkeypatch.setattr(attention_module, "explicit_attention", counting)
+    torch.testing.assert_close(model.attention(batch, layers=[1])[0], all_weights[1], atol=1e-6, rtol=1e-5)
+    assert len(explicit) == 1
+    assert torch.equal(model(batch), logits)
+    assert len(explicit) == 1
+
+
+def test_features_are_the_tokens_of_the_patches_on_their_grid() -> None:
+    model, batch = build(num_register_tokens=2), images()
+    (last,) = model.features(batch, layers=[2], normalise=True)
+    torch.testing.assert_close(last[:, :, 1, 2], model.encode(batch)[:, 3 + 1 * 3 + 2])
+    first, last = model.features(batch, layers=[2, 0])
+    by_hand = model.blocks[0](model.embed(batch))
+    torch.testing.assert_close(first[:, :, 0, 1], by_hand[:, 3 + 1])
+    assert not torch.allclose(first, last)
+
+
+@pytest.mark.parametrize("layers", [[3], [-1], []])
+def test_layers_that_are_not_there_are_refused(layers: list[int]) -> None:
+    model = build()
+    for look in (model.attention, model.features):
+        with pytest.raises(ValueError, match="asks for blocks that are not there; this model has 0 to 2"):
+            look(images(), layers=layers)
+
+
+def test_maps_with_holes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"patch_drop_rate leaves holes in the maps; call model.eval\(\) first"):
+        build(patch_drop_rate=0.5).train().features(images())
+
+
+# sizes
+
+
+def test_other_images_than_the_models_are_refused_with_what_would_work() -> None:
+    model = build()
+    with pytest.raises(ValueError, match=r"images are 2 x 21 x 14 .*takes 2 x 14 x 21; .*model.resize\(\(21, 14\)\)"):
+        model(images(height=21, width=14))
+    with pytest.raises(ValueError, match=r"images are 3 x 14 x 21 .*this model takes 2 x 14 x 21"):
+        model(torch.randn(1, 3, 14, 21))
+    with pytest.raises(ValueError, match="takes 2 x any height x width"):
+        build(dynamic_image_size=True)(torch.randn(1, 3, 14, 21))
+    with pytest.raises(ValueError, match="takes multiples of its patch, 7 x 7; crop, pad or resize"):
+        build(dynamic_image_size=True)(images(height=15))
+
+
+@each_option
+def test_resizing_and_dynamic_size_give_the_same_logits(options: dict[str, Any]) -> None:
+    model, dynamic = build(**options), build(**options, dynamic_image_size=True)
+    dynamic.load_state_dict(model.state_dict())
+    larger = images(height=35, width=28)
+    native = images()
+    torch.testing.assert_close(dynamic(native), model(native))
+    assert model.resize((35, 28)) is model
+    assert model.config.grid == (5, 4)
+    ViT(model.config).load_state_dict(model.state_dict())  # what is saved now is a model of that size
+    torch.testing.assert_close(dynamic(larger), model(larger), atol=1e-6, rtol=1e-5)
+    assert model.attention(larger).shape[-1] == model.config.num_tokens
+
+
+def test_resizing_to_the_same_size_changes_nothing() -> None:
+    model = build()
+    before = model.tokenizer.pos_embed
+    assert model.resize((14, 21)).tokenizer.pos_embed is before
+
+
+def test_a_size_that_the_patch_does_not_divide_is_refused_before_anything_changes() -> None:
+    model = build()
+    with pytest.raises(ValueError, match="patch_size=7 does not divide image_size=15"):
+        model.resize(15)
+    assert model(images()).shape == (2, 5)
+
+
+# how it runs
+
+
+@each_option
+def test_gradient_checkpointing_changes_neither_logits_nor_gradients(options: dict[str, Any]) -> None:
+    model, batch = build(**options).train(), images()
+
+    def step() -> tuple[Tensor, list[Tensor]]:
+        logits = model(batch)
+        return logits, list(torch.autograd.grad(logits.square().sum(), list(model.parameters())))
+
+    plain = step()
+    model.set_grad_checkpointing()
+    torch.testing.assert_close(step(), plain, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@each_option
+def test_autocast_stays_near_float32(options: dict[str, Any], dtype: torch.dtype) -> None:
+    model, batch = build(**options), images()
+    with torch.autocast("cpu", dtype):
+        low = model(batch)
+    # 8 bits of bfloat16 through 3 blocks; logits are of order 1
+    torch.testing.assert_close(low.float(), model(batch), atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("options", [OPTIONS["plain"], OPTIONS["rope2d"], {"dynamic_image_size": True}])
+def test_export_keeps_the_logits_and_a_free_batch_size(options: dict[str, Any]) -> None:
+    model, batch = build(**options, depth=1), images(2)
+    program = torch.export.export(model, (batch,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    more = images(5)
+    torch.testing.assert_close(program.module()(more), model(more), atol=1e-6, rtol=1e-5)
+
+
+@pytest.fixture
+def _shapes_unchecked() -> Iterator[None]:
+    """The compiler cannot look into the checks of shapes, which are off outside tests."""
+    torch.compiler.reset()
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("_shapes_unchecked")
+@each_option
+def test_the_whole_model_is_one_graph_to_the_compiler(options: dict[str, Any]) -> None:
+    model, batch = build(**options, depth=1), images()
+    names = list(model.state_dict())
+    logits = model(batch)
+    model.compile(fullgraph=True, backend="eager")
+    torch.testing.assert_close(model(batch), logits)
+    assert list(model.state_dict()) == names
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_shapes_unchecked")
+def test_the_compiled_model_trains_as_the_plain_one() -> None:
+    model, batch = build(positions="rope2d", init_values=0.5), images()
+    plain = torch.autograd.grad(model(batch).square().sum(), list(model.parameters()))
+    model.compile(fullgraph=True)
+    compiled = torch.autograd.grad(model(batch).square().sum(), list(model.parameters()))
+    torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=1e-4)  # fused sums in another order
+
+
+def test_the_model_trains_under_distributed_data_parallel() -> None:
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        model, batch = build(num_register_tokens=2), images()
+        parallel = nn.parallel.DistributedDataParallel(model)
+        for _ in range(2):  # a parameter without a gradient would be found in the second step
+            parallel(batch).sum().backward()
+        assert list(parallel.module.state_dict()) == list(build(num_register_tokens=2).state_dict())
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("initialise", [lambda model: model, lambda model: model.set_grad_checkpointing() or model])
+def test_names_of_tensors_are_those_that_saved_models_have(initialise: Callable[[ViT], ViT]) -> None:
+    names = list(initialise(build(depth=1)).state_dict())
+    assert names == [
+        "patch_embed.proj.weight",
+        "patch_embed.proj.bias",
+        "tokenizer.cls_token",
+        "tokenizer.pos_embed",
+        "blocks.0.norm1.weight",
+        "blocks.0.norm1.bias",
+        "blocks.0.attn.qkv.weight",
+        "blocks.0.attn.qkv.bias",
+        "blocks.0.attn.proj.weight",
+        "blocks.0.attn.proj.bias",
+        "blocks.0.norm2.weight",
+        "blocks.0.norm2.bias",
+        "blocks.0.mlp.fc1.weight",
+        "blocks.0.mlp.fc1.bias",
+        "blocks.0.mlp.fc2.weight",
+        "blocks.0.mlp.fc2.bias",
+        "norm.weight",
+        "norm.bias",
+        "head.weight",
+        "head.bias",
+    ]

@@ -1,0 +1,120 @@
+"""Files that are not what their name says are refused in one line, and no file runs code."""
+
+import argparse
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vit.weights.files import read_tensors
+
+TENSORS = {"norm.weight": torch.tensor([1.0, 2.0, 3.0]), "head.bias": torch.zeros(2, 5)}
+
+
+class Bomb:
+    def __reduce__(self):
+        return (Path.touch, (Path("exploded"),))
+
+
+@pytest.fixture(params=[".safetensors", ".pth", ".npz"])
+def whole_file(request, tmp_path: Path) -> Path:
+    path = tmp_path / f"weights{request.param}"
+    if request.param == ".safetensors":
+        save_file(TENSORS, path)
+    elif request.param == ".pth":
+        torch.save(TENSORS, path)
+    else:
+        np.savez(path, **{name: tensor.numpy() for name, tensor in TENSORS.items()})
+    return path
+
+
+def test_every_kind_of_file_gives_the_same_tensors(whole_file):
+    tensors = read_tensors(whole_file)
+    assert tensors.keys() == TENSORS.keys()
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(tensor, TENSORS[name], rtol=0, atol=0)  # nothing is computed
+
+
+def test_shapes_come_without_values(whole_file):
+    shapes = read_tensors(whole_file, shapes_only=True)
+    assert {name: (tensor.shape, tensor.dtype, tensor.device.type) for name, tensor in shapes.items()} == {
+        name: (tensor.shape, tensor.dtype, "meta") for name, tensor in TENSORS.items()
+    }
+
+
+@pytest.mark.parametrize("shapes_only", [False, True])
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.95])
+def test_a_truncated_file_is_damaged(whole_file, share, shapes_only):
+    content = whole_file.read_bytes()
+    whole_file.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ValueError, match=rf"{whole_file.name} \(\d+ bytes\) is damaged or not a "):
+        read_tensors(whole_file, shapes_only)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", r"is empty \(0 bytes\)"),
+        (b"\n<!DOCTYPE html><html>not found</html>", r"\(\d+ bytes\) is a web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n",
+            r"Git LFS pointer, not weights; `git lfs pull`",
+        ),
+        (b"\x00\x01\x02 noise", "is damaged or not a"),
+    ],
+)
+def test_what_is_no_weights_is_said_to_be_what_it_is(whole_file, content, what):
+    whole_file.write_bytes(content)
+    with pytest.raises(ValueError, match=what):
+        read_tensors(whole_file)
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth does not exist"):
+        read_tensors(tmp_path / "nowhere.pth")
+
+
+def test_a_suffix_that_is_not_read_is_named_with_those_that_are(tmp_path):
+    (tmp_path / "weights.h5").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"\.safetensors, \.pth, \.pt, \.bin, \.tar, \.ckpt, \.npz are"):
+        read_tensors(tmp_path / "weights.h5")
+
+
+@pytest.mark.parametrize("protocol", ["torch", "pickle"])
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, monkeypatch, protocol):
+    monkeypatch.chdir(tmp_path)
+    if protocol == "torch":
+        torch.save({"state_dict": TENSORS, "extra": Bomb()}, "bomb.pth")
+    else:
+        Path("bomb.pth").write_bytes(pickle.dumps(Bomb(), protocol=2))
+    with pytest.raises(ValueError, match=r"would run code when read \(.+\), so it is refused; .* as safetensors"):
+        read_tensors(Path("bomb.pth"))
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize("shapes_only", [False, True])
+def test_a_numpy_file_of_objects_is_refused(tmp_path, shapes_only):
+    np.savez(tmp_path / "objects.npz", a=np.array([{"x": 1}], dtype=object))
+    with pytest.raises(ValueError, match="pickled objects in it"):
+        read_tensors(tmp_path / "objects.npz", shapes_only)
+
+
+def test_the_command_line_that_dino_and_mae_keep_beside_their_tensors_does_no_harm(tmp_path):
+    torch.save({"model": TENSORS, "epoch": 3, "args": argparse.Namespace(lr=0.1)}, tmp_path / "dino.pth")
+    assert read_tensors(tmp_path / "dino.pth").keys() == {f"model.{name}" for name in TENSORS}
+
+
+def test_the_bfloat16_of_big_vision_is_read(tmp_path):
+    values = torch.tensor([1.5, -2.0]).bfloat16()
+    np.savez(tmp_path / "big.npz", a=values.view(torch.int16).numpy().view("V2"))
+    torch.testing.assert_close(read_tensors(tmp_path / "big.npz")["a"], values)
+    assert read_tensors(tmp_path / "big.npz", shapes_only=True)["a"].dtype == torch.bfloat16
+
+
+def test_a_file_without_tensors_says_so(tmp_path):
+    torch.save({"epoch": 3}, tmp_path / "none.pth")
+    with pytest.raises(ValueError, match="has no tensors in it"):
+        read_tensors(tmp_path / "none.pth")

@@ -1,0 +1,148 @@
+"""The model folder: written whole, read by timm, and explained where it is not what it should be."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from vit.nn import Preprocessing, ViT, ViTConfig
+from vit.weights import ModelCard, load, read_card, save_model
+
+CONFIG = ViTConfig(image_size=(8, 12), patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=2)
+CARD = ModelCard(
+    config=CONFIG,
+    classes=("n01", "n02"),
+    preprocessing=Preprocessing(image_size=(8, 12), mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), crop_pct=0.875),
+    descriptions={"n02": "goldfish"},
+    provenance={"command": "vit fit", "accuracy": 0.5},
+)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return save_model(ViT(CONFIG), CARD, tmp_path / "model")
+
+
+def test_the_card_comes_back_as_it_was(folder):
+    assert read_card(folder) == CARD
+    assert [CARD.label(index) for index in range(2)] == ["n01", "n02 (goldfish)"]
+
+
+def test_timm_builds_the_same_model_from_the_folder(folder):
+    images = torch.randn(2, 3, 8, 12)
+    theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    torch.testing.assert_close(load(folder).model(images), theirs(images), rtol=1e-5, atol=1e-6)  # float32
+
+
+def test_a_model_that_timm_does_not_have_is_kept_all_the_same(tmp_path):
+    config = dataclasses.replace(CONFIG, norm_eps=1e-12, drop_path_rate=0.2)
+    card = dataclasses.replace(CARD, config=config)
+    folder = save_model(ViT(config), card, tmp_path / "model")
+    assert load(folder).card == card
+
+
+def test_no_half_written_file_stays_behind(folder):
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_saving_again_replaces_the_files(folder):
+    other = ViT(CONFIG)
+    save_model(other, CARD, folder)
+    torch.testing.assert_close(load(folder).model.state_dict(), other.state_dict(), rtol=0, atol=0)  # the same tensors
+
+
+def test_a_folder_of_models_is_no_model_but_names_those_in_it(folder):
+    with pytest.raises(FileNotFoundError, match=r"is not a model folder, but .*model may be"):
+        load(folder.parent)
+
+
+def test_a_missing_folder_says_what_writes_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist; `vit fit` writes one"):
+        load(tmp_path / "nowhere")
+
+
+def test_a_folder_without_weights_says_so(folder):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no model\.safetensors"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("{", r"config\.json: Expecting property name"),
+        ("[1]", r"config\.json: .*"),
+        ("{}", "does not describe an image model: it has no 'pretrained_cfg'"),
+        ('{"model_type": "bert"}', "model_type='bert' of transformers is not read here; vit, dinov2"),
+    ],
+)
+def test_a_damaged_card_is_named_with_what_is_wrong(folder, content, what):
+    (folder / "config.json").write_text(content)
+    with pytest.raises(ValueError, match=what):
+        read_card(folder)
+
+
+def test_another_crop_than_the_centre_is_refused(folder):
+    card = json.loads((folder / "config.json").read_text())
+    card["pretrained_cfg"]["crop_mode"] = "border"
+    (folder / "config.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=r"crop_mode='border' is not supported; 'center' is"):
+        read_card(folder)
+
+
+def test_weights_of_another_architecture_than_the_card_says_are_refused(folder):
+    card = json.loads((folder / "config.json").read_text())
+    card["config"]["depth"] = 3
+    (folder / "config.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=r"missing: blocks\.2\.attn\.proj\.bias"):
+        load(folder)
+
+
+def test_class_names_must_be_as_many_as_classes():
+    with pytest.raises(ValueError, match="1 class names do not fit num_classes=2"):
+        dataclasses.replace(CARD, classes=("one",))
+
+
+def write_transformers(folder: Path, config: dict, preprocessor: dict | None = None) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": "vit", **config}))
+    if preprocessor:
+        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
+    return folder
+
+
+def test_what_a_card_of_transformers_leaves_out_is_what_transformers_takes(tmp_path):
+    card = read_card(write_transformers(tmp_path / "vit", {"id2label": {"1": "dog", "0": "cat"}}))
+    assert card.config == ViTConfig(embed_dim=768, num_heads=12, num_classes=2, norm_eps=1e-12)
+    assert card.classes == ("cat", "dog")
+    assert card.preprocessing == Preprocessing(
+        image_size=(224, 224), mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear"
+    )
+
+
+def test_the_preprocessing_of_dinov2_crops_the_centre(tmp_path):
+    given = {"do_center_crop": True, "size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}
+    folder = write_transformers(tmp_path / "dino", {"model_type": "dinov2"}, {**given, "resample": 3})
+    assert (read_card(folder).preprocessing.crop_pct, read_card(folder).preprocessing.interpolation) == (
+        0.875,
+        "bicubic",
+    )
+
+
+def test_a_picture_that_transformers_squashes_is_cropped_here_and_the_card_says_so(tmp_path):
+    card = read_card(write_transformers(tmp_path / "vit", {}))
+    assert card.provenance["resizing"].startswith("transformers squashes an oblong picture")
+
+
+@pytest.mark.parametrize("resized", range(224, 300))
+def test_the_share_of_a_crop_gives_the_size_that_transformers_resizes_to(tmp_path, resized):
+    given = {"do_center_crop": True, "size": {"shortest_edge": resized}, "crop_size": {"height": 224, "width": 224}}
+    assert int(224 / read_card(write_transformers(tmp_path / "vit", {}, given)).preprocessing.crop_pct) == resized
+
+
+def test_an_activation_that_is_not_built_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="hidden_act='relu' of transformers is not built here; gelu"):
+        read_card(write_transformers(tmp_path / "relu", {"hidden_act": "relu"}))

@@ -1,0 +1,87 @@
+"""Published weights are found in the cache of the hub, which the tests fill themselves; nothing is downloaded."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from huggingface_hub import constants
+from safetensors.torch import save_file
+
+from vit.weights import load, parity
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache, and no network."""
+    for owner in ("huggingface_hub.constants", "huggingface_hub.file_download", "huggingface_hub._snapshot_download"):
+        monkeypatch.setattr(f"{owner}.HF_HUB_CACHE", str(tmp_path), raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+def publish(cache: Path, repository: str, tensors: dict[str, torch.Tensor], card: dict) -> None:
+    """Lay files where the hub's client lays what it has downloaded."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = folder / "snapshots" / "0123abc"
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0123abc")
+    save_file(tensors, snapshot / "model.safetensors")
+    (snapshot / "config.json").write_text(json.dumps(card))
+
+
+@pytest.fixture
+def theirs() -> torch.nn.Module:
+    return timm.create_model("vit_tiny_patch16_224").eval()
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_tiny_patch16_224.augreg_in21k_ft_in1k"])
+def test_a_model_of_timm_is_loaded_by_its_name(cache, theirs, name):
+    publish(cache, "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", theirs.state_dict(), {})
+    loaded = load(f"timm/{name}")
+    images = torch.randn(1, 3, 224, 224)
+    torch.testing.assert_close(loaded.model(images), theirs(images), rtol=1e-5, atol=1e-5)  # float32, 12 blocks
+    assert loaded.card is not None
+    assert loaded.card.preprocessing.crop_pct == 0.9
+    assert loaded.card.label(1) == "n01443537 (goldfish, Carassius auratus)"
+    assert loaded.card.provenance["tag"] == "augreg_in21k_ft_in1k"
+
+
+def test_parity_holds_with_published_weights_too(cache, theirs):
+    publish(cache, "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", theirs.state_dict(), {})
+    assert all(result.holds for result in parity("timm/vit_tiny_patch16_224", pretrained=True))
+
+
+def test_a_repository_in_timms_layout_is_loaded(cache, theirs):
+    card = {"architecture": "vit_tiny_patch16_224", "num_classes": 1000, "pretrained_cfg": theirs.pretrained_cfg}
+    publish(cache, "somebody/vit", theirs.state_dict(), card)
+    images = torch.randn(1, 3, 224, 224)
+    ours = load("hf-hub:somebody/vit").model
+    torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)  # float32, 12 blocks
+
+
+@pytest.mark.parametrize("source", ["timm/vit_tiny_patch16_224", "hf-hub:somebody/vit"])
+def test_what_is_not_in_the_cache_is_explained_with_the_way_to_get_it_offline(source):
+    with pytest.raises(
+        FileNotFoundError, match=r"not in the cache and cannot be downloaded.*hf download \S+/\S+ --loc"
+    ):
+        load(source)
+
+
+def test_weights_that_timm_does_not_have_are_refused_with_those_that_it_has():
+    with pytest.raises(
+        ValueError, match=r"no pretrained weights called 'vit_tiny_patch16_224.nope'; it has vit_tiny_pat"
+    ):
+        load("timm/vit_tiny_patch16_224.nope")
+
+
+def test_a_model_of_timm_that_is_no_plain_vit_is_refused_before_any_download():
+    with pytest.raises(ValueError, match="resnet50 is not a plain ViT"):
+        load("timm/resnet50")
+
+
+def test_a_name_that_is_no_repository_is_refused():
+    with pytest.raises(ValueError, match="hf-hub:OWNER/REPO is"):
+        load("hf-hub:a/b/c")

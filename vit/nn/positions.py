@@ -1,0 +1,105 @@
+"""Where a token stands: vectors to add to it, or angles to turn its queries and keys by.
+
+Learned positions are a parameter of the `Tokenizer`; here is what is computed: sines and cosines, rotations, and
+positions of another grid.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from einops import pack, rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def sincos2d(grid: tuple[int, int], embed_dim: int, temperature: float = 10000.0) -> Float[Tensor, "p d"]:
+    """Fixed positions: sine and cosine of the column, then of the row, at a quarter of embed_dim frequencies each.
+
+    Beyer et al. 2022, https://arxiv.org/abs/2205.01580, as in big_vision and vit-pytorch's SimpleViT: frequencies fall
+    geometrically from 1 to 1 / temperature, both included. (MAE and timm stop one step before.)
+    """
+    num_bands = embed_dim // 4
+    frequencies = temperature ** -(torch.arange(num_bands) / max(num_bands - 1, 1))
+    rows, columns = _coordinates(grid)
+    angles = [rearrange(where, "p -> p 1") * frequencies for where in (columns, rows)]
+    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=-1)
+
+
+class Rotation(NamedTuple):
+    """How far every token turns each pair of channels of its queries and keys."""
+
+    cos: Float[Tensor, "n pairs"]
+    sin: Float[Tensor, "n pairs"]
+    pairs: str
+    """Where the two channels of a pair stand: "pairs xy" for neighbours, "xy pairs" for one in each half."""
+
+
+class Rotary2d(nn.Module):
+    """Half of a head's channels turn by column, half by row; neighbouring channels are a pair.
+
+    Heo et al. 2024, https://arxiv.org/abs/2403.13298, section 3.1 (axial frequencies), in timm's layout. Prefix tokens
+    do not turn. Coordinates count patches, also on another grid, so a larger image has larger coordinates.
+    """
+
+    def __init__(self, head_dim: int, temperature: float, num_prefix_tokens: int) -> None:
+        super().__init__()
+        self.num_bands = head_dim // 4
+        self.temperature = temperature
+        self.num_prefix_tokens = num_prefix_tokens
+
+    def forward(self, grid: tuple[int, int], device: torch.device) -> Rotation:
+        rows, columns = _coordinates(grid, device)
+        return self.rotation((columns, rows), "pairs xy")
+
+    def rotation(self, coordinates: Sequence[Float[Tensor, " p"]], pairs: str) -> Rotation:
+        """The rotation by these coordinates, each at all frequencies, in radians."""
+        frequencies = self.temperature ** -(torch.arange(self.num_bands, device=coordinates[0].device) / self.num_bands)
+        angles, _ = pack([rearrange(where, "p -> p 1") * frequencies for where in coordinates], "p *")
+        angles = F.pad(angles, (0, 0, self.num_prefix_tokens, 0))
+        return Rotation(angles.cos(), angles.sin(), pairs)
+
+
+class CentredRotary2d(Rotary2d):
+    """Half of the pairs turn by row, half by column; the two halves of a head's channels are the pairs.
+
+    Siméoni et al. 2025 (DINOv3), https://arxiv.org/abs/2508.10104, in timm's layout. Coordinates run from -1 to 1
+    between the borders of the image, whatever its grid: in a larger image they are closer.
+    """
+
+    def forward(self, grid: tuple[int, int], device: torch.device) -> Rotation:
+        rows, columns = _coordinates(grid, device)
+        centred = [(2 * (where + 0.5) / length - 1) for where, length in zip((rows, columns), grid, strict=True)]
+        return self.rotation([2 * math.pi * where for where in centred], "xy pairs")
+
+
+def rotate(vectors: Float[Tensor, "b heads n dh"], rotation: Rotation) -> Float[Tensor, "b heads n dh"]:
+    """Turn every pair of channels (Su et al. 2021, eq. 34); lengths stay."""
+    cos, sin, pairs = rotation
+    x, y = rearrange(vectors, f"b heads n ({pairs}) -> xy b heads n pairs", xy=2)
+    turned = torch.stack([x * cos - y * sin, x * sin + y * cos])
+    return rearrange(turned, f"xy b heads n pairs -> b heads n ({pairs})").to(vectors.dtype)
+
+
+def resample_pos_embed(
+    pos_embed: Float[Tensor, "n d"], old_grid: tuple[int, int], new_grid: tuple[int, int], num_prefix_tokens: int = 1
+) -> Float[Tensor, "m d"]:
+    """Positions for another grid: resampled in two dimensions, prefix tokens as they were. Differentiable.
+
+    Bicubic with antialiasing, as timm does, in float32. Taking the first rows instead would give every patch but those
+    of the first row a wrong place.
+    """
+    prefix, patches = pos_embed[:num_prefix_tokens], pos_embed[num_prefix_tokens:]
+    assert len(patches) == old_grid[0] * old_grid[1], f"{len(patches)} positions are no grid {old_grid}"
+    table = rearrange(patches.float(), "(gh gw) d -> 1 d gh gw", gh=old_grid[0])
+    table = F.interpolate(table, size=new_grid, mode="bicubic", antialias=True, align_corners=False)
+    return torch.cat([prefix, rearrange(table, "1 d gh gw -> (gh gw) d").to(prefix.dtype)])
+
+
+def _coordinates(grid: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Row and column of every patch, in reading order."""
+    rows = torch.arange(grid[0], dtype=torch.float32, device=device)
+    columns = torch.arange(grid[1], dtype=torch.float32, device=device)
+    return repeat(rows, "gh -> (gh gw)", gw=grid[1]), repeat(columns, "gw -> (gh gw)", gh=grid[0])

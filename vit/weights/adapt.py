@@ -1,0 +1,92 @@
+"""Tensors of one size -> those of another, on request: the head, the positions, the colour channels.
+
+All in timm's names and shapes, where a patch projection still has its axes apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from einops import rearrange, reduce, repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from vit.nn import ViTConfig
+from vit.nn.positions import resample_pos_embed
+
+HEAD = ("head.", "head_dist.", "pre_logits.")
+"""What belongs to the old classes and goes with them."""
+
+
+@dataclass(kw_only=True)
+class Adapted:
+    """Tensors of another size, and what was done to them, under our names."""
+
+    state: dict[str, Tensor]
+    resized: dict[str, str] = field(default_factory=dict[str, str])
+    left_over: list[str] = field(default_factory=list[str])
+
+
+def adapt(state: Mapping[str, Tensor], own: ViTConfig, wanted: ViTConfig, new_head: bool) -> Adapted:
+    """The tensors of `own`, made to fit `wanted` in image size and channels, and in classes where `new_head` allows it.
+
+    A head of another shape is left out, to be initialised; one of the right shape is kept.
+    """
+    adapted = Adapted(state=join_prefix_positions(state, own))
+    if adapted.state.get("cls_token") is not state.get("cls_token"):
+        adapted.resized["tokenizer.cls_token"] = "its position added, since prefix tokens have none"
+    head_shape = (wanted.num_classes, wanted.embed_dim)
+    if new_head and "head.weight" in state and state["head.weight"].shape != head_shape:
+        adapted.left_over = [name for name in state if name.startswith(HEAD)]
+        adapted.state = {name: tensor for name, tensor in adapted.state.items() if name not in adapted.left_over}
+    if own.in_channels != wanted.in_channels:
+        name = "patch_embed.proj.weight"
+        adapted.state[name] = adapt_channels(state[name], wanted.in_channels)
+        adapted.resized[name] = f"{own.in_channels} -> {wanted.in_channels} colour channels"
+    positions = adapted.state.get("pos_embed")
+    prefix = num_placed_prefix_tokens(own)
+    # positions of yet another grid stay as they are, to be refused for their shape
+    if own.grid != wanted.grid and positions is not None and positions.shape[1] == prefix + own.num_patches:
+        table = resample_pos_embed(rearrange(positions, "1 n d -> n d"), own.grid, wanted.grid, prefix)
+        adapted.state["pos_embed"] = rearrange(table, "n d -> 1 n d")
+        adapted.resized["tokenizer.pos_embed"] = f"{_by(own.grid)} -> {_by(wanted.grid)} patches"
+    return adapted
+
+
+def adapt_channels(weight: Float[Tensor, "d c ph pw"], channels: int) -> Float[Tensor, "d k ph pw"]:
+    """A patch projection for another number of colour channels, as timm does it.
+
+    One channel gets the sum, which is exact for a grey image that was given as equal channels; other numbers get
+    the old channels in turn, scaled so that a token keeps its size.
+    """
+    old = weight.shape[1]
+    if channels == 1:
+        return reduce(weight, "d c ph pw -> d 1 ph pw", "sum")
+    turns = -(-channels // old)
+    return repeat(weight, "d c ph pw -> d (turns c) ph pw", turns=turns)[:, :channels] * (old / channels)
+
+
+def num_placed_prefix_tokens(config: ViTConfig) -> int:
+    """Prefix tokens that have a position."""
+    return config.num_prefix_tokens if config.positions == "learned" and config.prefix_positions else 0
+
+
+def join_prefix_positions(state: Mapping[str, Tensor], config: ViTConfig) -> dict[str, Tensor]:
+    """The class token with its position added, for a model that gives positions to patches only.
+
+    DINOv2 with registers is published with a position for the class token and none for the registers, which this
+    expresses exactly, as timm does.
+    """
+    positions = state.get("pos_embed")
+    if positions is None or config.prefix_positions or positions.shape[1] != 1 + config.num_patches:
+        return dict(state)
+    return {
+        **state,
+        "cls_token": state["cls_token"] + positions[:, :1],
+        "pos_embed": positions[:, 1:],
+    }
+
+
+def _by(grid: tuple[int, int]) -> str:
+    return f"{grid[0]} x {grid[1]}"

@@ -1,0 +1,133 @@
+"""What a model folder's `config.json` says: architecture, class names, preprocessing, provenance; as timm names them.
+
+The entry `config` has all fields of our `ViTConfig`, also those that timm does not know; where it is there, it counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vit.nn import Preprocessing, ViTConfig
+from vit.nn.config import did_you_mean
+from vit.weights.timm import config_from_timm, timm_architecture, timm_arguments
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What `config.json` says about a model."""
+
+    config: ViTConfig
+    """Its architecture."""
+
+    classes: tuple[str, ...]
+    """Class names in the order of the logits."""
+
+    preprocessing: Preprocessing
+    """What a picture goes through before the model sees it."""
+
+    descriptions: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What a class name means, where the name is a code."""
+
+    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Where the model comes from: command, versions, scores; plain JSON values."""
+
+    def __post_init__(self) -> None:
+        if len(self.classes) != self.config.num_classes:
+            raise ValueError(f"{len(self.classes)} class names do not fit num_classes={self.config.num_classes}.")
+
+    def label(self, index: int) -> str:
+        """The name of a class, with its description where there is one."""
+        name = self.classes[index]
+        return f"{name} ({self.descriptions[name]})" if name in self.descriptions else name
+
+
+def card_to_json(card: ModelCard) -> dict[str, Any]:
+    """The content of a `config.json` that timm builds the same model from."""
+    config, preprocessing = card.config, card.preprocessing
+    arguments = timm_arguments(config)
+    try:
+        architecture = timm_architecture(config)
+    except ValueError as error:  # the model is kept all the same, and timm says that it does not know this name
+        architecture = f"none: {error}"
+    return {
+        "architecture": architecture,
+        "num_classes": config.num_classes,
+        "num_features": config.embed_dim,
+        "global_pool": arguments["global_pool"],
+        "model_args": arguments,
+        "pretrained_cfg": {
+            "input_size": [preprocessing.channels, *preprocessing.image_size],
+            "fixed_input_size": True,
+            "interpolation": preprocessing.interpolation,
+            "crop_pct": preprocessing.crop_pct,
+            "crop_mode": "center",
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "num_classes": config.num_classes,
+            "first_conv": "patch_embed.proj",
+            "classifier": ["head", "head_dist"] if config.distilled else "head",
+            "label_names": list(card.classes),
+            "label_descriptions": dict(card.descriptions),
+        },
+        "config": dataclasses.asdict(config),
+        "provenance": dict(card.provenance),
+    }
+
+
+def card_from_json(card: Mapping[str, Any]) -> ModelCard:
+    """The inverse of `card_to_json`; it also reads what timm wrote.
+
+    Raises:
+        KeyError: an entry is missing.
+        ValueError: an architecture or a preprocessing that this package does not have.
+    """
+    pretrained = card["pretrained_cfg"]
+    channels, height, width = pretrained["input_size"]
+    mean, std = pretrained["mean"], pretrained["std"]
+    if not len(mean) == len(std) == channels:
+        raise ValueError(f"mean={mean} and std={std} are not for {channels} channels.")
+    if pretrained.get("crop_mode", "center") != "center":
+        raise ValueError(f"crop_mode={pretrained['crop_mode']!r} is not supported; 'center' is.")
+    config = _config(card)
+    return ModelCard(
+        config=config,
+        classes=tuple(pretrained.get("label_names") or numbered(config.num_classes)),
+        preprocessing=Preprocessing(
+            image_size=(height, width),
+            mean=tuple(mean),
+            std=tuple(std),
+            interpolation=pretrained["interpolation"],
+            crop_pct=pretrained["crop_pct"],
+        ),
+        descriptions=pretrained.get("label_descriptions") or {},
+        provenance=card.get("provenance", {}),
+    )
+
+
+def _config(card: Mapping[str, Any]) -> ViTConfig:
+    if "config" in card:
+        known = {field.name for field in dataclasses.fields(ViTConfig)}
+        for name in card["config"]:
+            if name not in known:
+                raise ValueError(f"ViTConfig has no field {name!r}{did_you_mean(name, known)}")
+        return ViTConfig(**{name: _tuple(value) for name, value in card["config"].items()})
+    channels, height, width = card["pretrained_cfg"]["input_size"]
+    # what timm, too, takes from there where no argument says otherwise
+    arguments = {"num_classes": card["num_classes"], "in_chans": channels, **card.get("model_args", {})}
+    if card["pretrained_cfg"].get("fixed_input_size"):
+        arguments.setdefault("img_size", (height, width))
+    if card.get("global_pool"):
+        arguments.setdefault("global_pool", card["global_pool"])
+    return config_from_timm(card["architecture"], arguments)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def numbered(num_classes: int) -> tuple[str, ...]:
+    """Names for classes of which only the number is known."""
+    return tuple(str(index) for index in range(num_classes))

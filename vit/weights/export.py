@@ -1,0 +1,115 @@
+"""model -> a folder or file in another library's layout."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from vit.nn import ViT, ViTConfig
+from vit.weights import jax, torchvision, transformers
+from vit.weights.card import ModelCard
+from vit.weights.folder import CARD, PREPROCESSOR, save_model, write_folder
+from vit.weights.timm import timm_architecture, to_timm
+from vit.weights.transformers_card import card_to_transformers
+
+SIZES = frozenset(
+    {"image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depth", "num_heads", "mlp_ratio"}
+)
+"""Fields that every library has."""
+
+TRAINING = frozenset({"drop_rate", "patch_drop_rate", "drop_path_rate", "init", "pos_embed_std", "dynamic_image_size"})
+"""Fields that change no logits."""
+
+
+def export_model(model: ViT, card: ModelCard, path: str | os.PathLike[str], layout: str) -> Path:
+    """Write the model for another library, and return where it is.
+
+    Args:
+        model: what is written.
+        card: what is said about it, where the layout has a place for that.
+        path: a folder for `timm` and `transformers`; a `.safetensors` or `.pth` file for `torchvision`, an
+            `.npz` file for `jax`.
+        layout: `timm` (`timm.create_model("local-dir:PATH", pretrained=True)` reads it), `transformers`
+            (`ViTForImageClassification.from_pretrained("PATH")`), `torchvision` (a state dict for
+            `torchvision.models.VisionTransformer`) or `jax` (google-research/vision_transformer).
+
+    Raises:
+        ValueError: no such layout, or the library has no such model.
+        OSError: the path cannot be written.
+    """
+    if layout not in WRITERS:
+        raise ValueError(f"layout={layout!r} is not written here; {', '.join(WRITERS)} are.")
+    return WRITERS[layout](model, card, Path(path))
+
+
+def _write_timm(model: ViT, card: ModelCard, path: Path) -> Path:
+    timm_architecture(model.config)  # raises where timm has none
+    return save_model(model, card, path)
+
+
+def _write_transformers(model: ViT, card: ModelCard, path: Path) -> Path:
+    _require_plain(model.config, "transformers' ViT", may_differ={"mlp", "qkv_bias", "norm_eps"})
+    if model.config.mlp == "swiglu":
+        raise ValueError("transformers' ViT has no mlp='swiglu'; its DINOv2 has, which is not written here.")
+    config, preprocessor = card_to_transformers(card)
+    tensors = transformers.from_timm(to_timm(model.state_dict(), model.config))
+    return write_folder(path, tensors, {CARD: config, PREPROCESSOR: preprocessor})
+
+
+def _write_jax(model: ViT, card: ModelCard, path: Path) -> Path:
+    _require_plain(model.config, "google-research/vision_transformer", may_differ=set())
+    if path.suffix != ".npz":
+        raise ValueError(f"{path} is no name for a checkpoint of JAX; PATH.npz is.")
+    tensors = jax.from_timm(to_timm(model.state_dict(), model.config), model.config.num_heads)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        arrays: dict[str, Any] = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        np.savez(file, **arrays)
+    return path
+
+
+def _write_torchvision(model: ViT, card: ModelCard, path: Path) -> Path:
+    _require_plain(model.config, "torchvision's ViT", may_differ=set())
+    for field in ("image_size", "patch_size"):
+        height, width = getattr(model.config, field.replace("size", "hw"))
+        if height != width:
+            raise ValueError(f"torchvision's ViT has no {field}={height, width}; it takes squares.")
+    if model.config.in_channels != 3:
+        raise ValueError(f"torchvision's ViT has no in_channels={model.config.in_channels}; it takes 3.")
+    if path.suffix not in (".pth", ".safetensors"):
+        raise ValueError(f"{path} is no name for a state dict of torchvision; PATH.pth and PATH.safetensors are.")
+    tensors = torchvision.from_timm(to_timm(model.state_dict(), model.config))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".pth":
+        torch.save(tensors, path)
+    else:
+        save_file(tensors, path)
+    return path
+
+
+WRITERS: dict[str, Callable[[ViT, ModelCard, Path], Path]] = {
+    "timm": _write_timm,
+    "transformers": _write_transformers,
+    "torchvision": _write_torchvision,
+    "jax": _write_jax,
+}
+"""How a layout is written."""
+
+
+def _require_plain(config: ViTConfig, whose: str, may_differ: set[str]) -> None:
+    """Raise if the model has an option that the other library's ViT has not."""
+    plain = ViTConfig()
+    for field in dataclasses.fields(ViTConfig):
+        value, usual = getattr(config, field.name), getattr(plain, field.name)
+        if value != usual and field.name not in SIZES | TRAINING | may_differ:
+            raise ValueError(f"{whose} has no {field.name}={value!r}, only {usual!r}, so this model cannot be written.")
+    if not config.num_classes:
+        raise ValueError(f"num_classes=0: {whose} is a classifier; load_model(..., num_classes=N) adds a head.")

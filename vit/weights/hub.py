@@ -1,0 +1,86 @@
+"""Weights that other people publish -> a folder or tensors on this disk, through the cache of the Hugging Face hub.
+
+Imports huggingface_hub and timm only when it is asked to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vit.weights.card import ModelCard, card_from_json
+from vit.weights.folder import CARD, OTHER_WEIGHTS, PREPROCESSOR, WEIGHTS
+
+FILES = (CARD, WEIGHTS, PREPROCESSOR, *OTHER_WEIGHTS)
+
+
+def download_folder(repository: str) -> Path:
+    """The model folder of a Hugging Face repository, OWNER/REPO, from the cache or the network.
+
+    Raises:
+        FileNotFoundError: it is not in the cache and cannot be downloaded; how to get it offline is said.
+        ValueError: not a name of a repository.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(FILES)))
+    except HFValidationError:
+        raise ValueError(f"hf-hub:{repository} is no name of a repository; hf-hub:OWNER/REPO is.") from None
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise _not_downloaded(f"hf-hub:{repository}", repository, error) from None
+
+
+def download_timm(name: str) -> tuple[dict[str, Tensor], ModelCard]:
+    """The pretrained tensors of timm's model NAME or NAME.TAG, as timm names them, and their card.
+
+    timm itself finds, downloads and converts them, whatever they were published as.
+
+    Raises:
+        FileNotFoundError: not in the cache and cannot be downloaded; how to get it offline is said.
+        ValueError: timm has no such model or weights, or the model is no plain ViT.
+    """
+    import timm
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if not timm.is_model_pretrained(name):
+        family = name.partition(".")[0]
+        near = timm.list_models(f"{family}*", pretrained=True) or timm.list_models("vit_*", pretrained=True)
+        raise ValueError(f"timm has no pretrained weights called {name!r}; it has {', '.join(near[:5])} and others.")
+    published = timm.get_pretrained_cfg(name)
+    assert published is not None
+    card = card_from_json(_card_of_timm(published.to_dict()))  # before the download: no plain ViT, no need of it
+    try:
+        model = timm.create_model(name, pretrained=True)
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise _not_downloaded(f"timm/{name}", published.hf_hub_id or f"timm/{name}", error) from None
+    return model.state_dict(), card
+
+
+def _card_of_timm(published: Mapping[str, Any]) -> dict[str, Any]:
+    """What timm knows about published weights, as its model folders have it, and the names of ImageNet's classes."""
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+
+    pretrained = dict(published)
+    if not pretrained.get("label_names") and (subset := infer_imagenet_subset(pretrained)):
+        names = ImageNetInfo(subset)
+        pretrained["label_names"] = names.label_names()
+        pretrained["label_descriptions"] = names.label_descriptions(as_dict=True)
+    return {
+        "architecture": published["architecture"],
+        "num_classes": published["num_classes"],
+        "pretrained_cfg": pretrained,
+        "provenance": {key: published[key] for key in ("hf_hub_id", "tag", "license", "url") if published.get(key)},
+    }
+
+
+def _not_downloaded(source: str, repository: str, error: Exception) -> FileNotFoundError:
+    reason = str(error).partition("\n")[0]
+    return FileNotFoundError(
+        f"{source} is not in the cache and cannot be downloaded ({reason}). Without a network: run `hf download "
+        f"{repository} --local-dir FOLDER` on a machine that has one, copy FOLDER here and give its path instead."
+    )

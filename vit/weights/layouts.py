@@ -1,0 +1,154 @@
+"""Tensors of any known layout -> the same tensors as timm names them: which layout it is shows in the names.
+
+A checkpoint may keep a model under any prefix (`model.`, `module.`, `_orig_mod.`, `teacher.backbone.`): every layout
+has one tensor that marks it, and what stands before that tensor's name is the prefix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from vit.nn import ViTConfig
+from vit.weights import jax, torchvision, transformers, vit_pytorch
+from vit.weights.names import rename, square_patch
+from vit.weights.timm import to_timm
+
+TIMM_RELATIVES = {
+    "register_tokens": "reg_token",
+    "blocks.{}.mlp.w12": "blocks.{}.mlp.fc1",
+    "blocks.{}.mlp.w3": "blocks.{}.mlp.fc2",
+    "blocks.{}.gamma_1": "blocks.{}.ls1.gamma",
+    "blocks.{}.gamma_2": "blocks.{}.ls2.gamma",
+}
+"""What DINOv2 (the first three) and DeiT III call otherwise than timm; DeiT, DINO and MAE use timm's names."""
+
+PREFERRED = ("teacher.", "state_dict_ema.", "model_ema.")
+"""Of several models in one checkpoint, the one that its authors evaluate: DINO's teacher, and the averaged weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How one library names and lays out a ViT's tensors."""
+
+    name: str
+    """What people call it."""
+
+    marker: str
+    """The tensor that only this layout has: a regular expression for its name, which a prefix may precede."""
+
+    to_timm: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    """Their tensors under timm's names; tensors that it does not know keep their own."""
+
+    spare: str = r"(?!)"
+    """Tensors that training needed and the model does not: they may be left over without anybody asking for it."""
+
+
+def _of_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if state["patch_embed.proj.weight"].ndim != 4:
+        raise ValueError("patch_embed.proj.weight is no convolution, so this is no plain ViT in timm's layout.")
+    return rename(state, TIMM_RELATIVES)
+
+
+def _of_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our own state dict, saved by hand: the model folder has timm's layout. Patches are taken to be square."""
+    _, side = square_patch(state["patch_embed.proj.weight"].shape[1])
+    return to_timm(state, ViTConfig(image_size=side, patch_size=side))
+
+
+LAYOUTS = (
+    Layout(name="vit", marker=r"tokenizer\.(cls_token|pos_embed|reg_token)", to_timm=_of_ours),
+    Layout(
+        name="timm",
+        marker=r"patch_embed\.proj\.weight",
+        to_timm=_of_timm,
+        spare=r"mask_token|decoder_.*",  # of MAE and DINOv2
+    ),
+    Layout(name="torchvision", marker=re.escape(torchvision.MARKER), to_timm=torchvision.to_timm),
+    Layout(
+        name="transformers",
+        marker=transformers.MARKER,
+        to_timm=transformers.to_timm,
+        spare=r"pooler\..*|embeddings\.mask_token",
+    ),
+    Layout(name="vit-pytorch", marker=vit_pytorch.MARKER, to_timm=vit_pytorch.to_timm),
+    Layout(name="JAX", marker=re.escape(jax.MARKER), to_timm=jax.to_timm),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """The tensors of one model in a file."""
+
+    layout: Layout
+    prefix: str
+    """What stood before each name."""
+
+    state: Mapping[str, Tensor]
+    """The tensors, as timm names them."""
+
+    chosen: bool
+    """Whether there were several models in the file."""
+
+    left_over: tuple[str, ...]
+    """Names of the file's other tensors: another copy of the model, an optimiser's, or spare ones."""
+
+
+def recognise(tensors: Mapping[str, Tensor], path: Path) -> Recognised:
+    """Find the model among the tensors of a file.
+
+    Raises:
+        ValueError: no ViT of a known layout, or several with nothing to say which is meant.
+    """
+    for layout in LAYOUTS:
+        prefixes = _prefixes(layout, tensors)
+        if prefixes:
+            prefix = _choose(prefixes, path)
+            inside = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            try:
+                renamed = layout.to_timm(inside)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+            spare = [name for name in renamed if re.fullmatch(layout.spare, name)]
+            return Recognised(
+                layout=layout,
+                prefix=prefix,
+                chosen=len(prefixes) > 1,
+                state={name: tensor for name, tensor in renamed.items() if name not in spare},
+                left_over=tuple(name for name in tensors if not name.startswith(prefix)) + tuple(spare),
+            )
+    raise ValueError(
+        f"{path} has no plain ViT among its tensors ({_some(list(tensors))}); the layouts that are read are "
+        f"{', '.join(layout.name for layout in LAYOUTS)}."
+    )
+
+
+def _prefixes(layout: Layout, tensors: Mapping[str, Tensor]) -> list[str]:
+    """What stands before the layout's marker, for each model of that layout."""
+    found = [re.search(rf"(?<![\w]){layout.marker}$", name) for name in tensors]
+    return sorted({match.string[: match.start()] for match in found if match})
+
+
+def _choose(prefixes: list[str], path: Path) -> str:
+    """The only prefix, or the preferred one of several.
+
+    Raises:
+        ValueError: several, and none is preferred.
+    """
+    if len(prefixes) == 1:
+        return prefixes[0]
+    preferred = [prefix for start in PREFERRED for prefix in prefixes if prefix.startswith(start)]
+    if not preferred:
+        raise ValueError(
+            f"{path} has several models in it, under {' and '.join(map(repr, prefixes))}; save the one that you want "
+            f"alone."
+        )
+    return preferred[0]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

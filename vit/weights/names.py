@@ -1,0 +1,81 @@
+"""Tensor names of one layout under those of another, from a table that reads both ways.
+
+A table maps a module, or a single tensor, of their layout to its name in timm's, which all layouts here meet in; `{}`
+stands for the number of the block. `"encoder.layers.encoder_layer_{}.ln_1": "blocks.{}.norm1"` renames the weight and
+the bias of that module in every block.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from einops import rearrange
+from torch import Tensor
+
+
+def rename(state: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[str, Tensor]:
+    """The tensors under the names of the table. Those that it does not know keep theirs, so that nothing is lost."""
+    rules = [(_pattern(theirs), ours.replace("{}", r"\g<block>") + r"\g<rest>") for theirs, ours in table.items()]
+    return {_renamed(name, rules): tensor for name, tensor in state.items()}
+
+
+def inverse(table: Mapping[str, str]) -> dict[str, str]:
+    """The table that undoes `table`."""
+    assert len(set(table.values())) == len(table), "two names become one, so there is no way back"
+    return {ours: theirs for theirs, ours in table.items()}
+
+
+def fuse(state: Mapping[str, Tensor], parts: str = "qkv", owner: str = r"blocks\.\d+\.attn") -> dict[str, Tensor]:
+    """Stack the linear maps `q`, `k` and `v` of every module whose name matches `owner` to one, `qkv`, in that order.
+
+    Raises:
+        ValueError: some of the parts are missing.
+    """
+    fused = dict(state)
+    for name in state:
+        if match := re.fullmatch(rf"({owner}\.){parts[0]}\.(weight|bias)", name):
+            names = [f"{match[1]}{part}.{match[2]}" for part in parts]
+            if missing := [name for name in names if name not in state]:
+                raise ValueError(f"{', '.join(missing)} is missing beside {name}.")
+            tensors = [fused.pop(name) for name in names]
+            fused[f"{match[1]}{parts}.{match[2]}"] = rearrange(tensors, "part e ... -> (part e) ...")
+    return fused
+
+
+def split(state: Mapping[str, Tensor], parts: str = "qkv", owner: str = r"blocks\.\d+\.attn") -> dict[str, Tensor]:
+    """The inverse of `fuse`."""
+    apart = dict(state)
+    for name in state:
+        if match := re.fullmatch(rf"({owner}\.){parts}\.(weight|bias)", name):
+            tensors = rearrange(apart.pop(name), "(part e) ... -> part e ...", part=len(parts))
+            apart |= {f"{match[1]}{part}.{match[2]}": tensor for part, tensor in zip(parts, tensors, strict=True)}
+    return apart
+
+
+def square_patch(pixels: int) -> tuple[int, int]:
+    """Channels and side of a square patch with so many numbers; three channels and one exclude each other.
+
+    Raises:
+        ValueError: neither fits.
+    """
+    for channels in (3, 1):
+        side = math.isqrt(pixels // channels)
+        if side * side * channels == pixels:
+            return channels, side
+    raise ValueError(f"a patch of {pixels} numbers is no square with three channels or one.")
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """A module or tensor name with any block number, followed by nothing or by the name of one of its tensors."""
+    before, hole, after = template.partition("{}")
+    block = r"(?P<block>\d+)" if hole else "(?P<block>)"
+    return re.compile(rf"{re.escape(before)}{block}{re.escape(after)}(?P<rest>(?:[./]\w+)?)")
+
+
+def _renamed(name: str, rules: list[tuple[re.Pattern[str], str]]) -> str:
+    for pattern, replacement in rules:
+        if match := pattern.fullmatch(name):
+            return match.expand(replacement)
+    return name

@@ -1,0 +1,203 @@
+"""A folder, a file or a name -> a model with its weights, and a report of what became of every tensor.
+
+find the tensors (folder, file, hub) -> timm's names (`layouts.py`) -> another size on request (`adapt.py`) -> ours
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vit.nn import ViT, ViTConfig
+from vit.nn.config import Size
+from vit.weights.adapt import adapt
+from vit.weights.card import ModelCard, numbered
+from vit.weights.files import READERS, read_tensors
+from vit.weights.folder import find_weights, read_card
+from vit.weights.hub import download_folder, download_timm
+from vit.weights.layouts import recognise
+from vit.weights.likeness import config_of_file, difference, fitting_presets, likeness, skeleton
+from vit.weights.report import LoadReport
+from vit.weights.timm import from_timm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A model with weights, and what is known about them."""
+
+    model: ViT
+    """In evaluation mode, float32, on the CPU."""
+
+    card: ModelCard | None
+    """What the source says about itself, for the model as it is now; none where it was a mere file of tensors."""
+
+    report: LoadReport
+    """What became of every tensor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Weights as they lie in their source."""
+
+    state: Mapping[str, Tensor]
+    """Tensors, as timm names them."""
+
+    config: ViTConfig
+    """Their architecture."""
+
+    card: ModelCard | None
+    layout: str
+    left_over: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load_model(
+    source: str | os.PathLike[str],
+    architecture: str | ViTConfig | None = None,
+    *,
+    num_classes: int | None = None,
+    image_size: Size | None = None,
+    in_channels: int | None = None,
+) -> ViT:
+    """The model of `source`, as `load` finds it, alone."""
+    return load(source, architecture, num_classes=num_classes, image_size=image_size, in_channels=in_channels).model
+
+
+def load(
+    source: str | os.PathLike[str],
+    architecture: str | ViTConfig | None = None,
+    *,
+    num_classes: int | None = None,
+    image_size: Size | None = None,
+    in_channels: int | None = None,
+) -> Loaded:
+    """A model with the weights of `source`, and the report. Runs no code that is in a file.
+
+    Args:
+        source: a model folder (ours, timm's or Hugging Face transformers'); `timm/NAME` or `timm/NAME.TAG`;
+            `hf-hub:OWNER/REPO`; or a file (`.safetensors`, `.pth` and its other names, `.npz`) of tensors as timm,
+            DeiT, DINO, MAE, DINOv2, torchvision, transformers, vit-pytorch or Google's JAX code names them.
+        architecture: what a file holds, which it does not say itself: a preset's name, whose number of classes then is
+            the file's, or a config. Folders and names bring their own.
+        num_classes: another number of classes gets a new head; 0 leaves the head out.
+        image_size: another size in pixels, positions resampled in two dimensions.
+        in_channels: another number of colour channels, the patch projection summed or repeated.
+
+    Raises:
+        FileNotFoundError: no such file or folder, or a download that is not possible.
+        ValueError: a damaged or unsafe file, or tensors that do not fit and that no argument asked to change.
+    """
+    requested = {"num_classes": num_classes, "image_size": image_size, "in_channels": in_channels}
+    changes: dict[str, Any] = {name: value for name, value in requested.items() if value is not None}
+    found = _find(source, architecture, changes)
+    wanted = dataclasses.replace(found.config, **changes)
+    adapted = adapt(found.state, found.config, wanted, new_head=num_classes is not None)
+    model, initialised = _build(wanted, adapted.state, new_head=num_classes is not None, source=str(source))
+    report = LoadReport(
+        source=str(source),
+        layout=found.layout,
+        loaded=tuple(name for name, _ in model.named_parameters() if name not in {*adapted.resized, *initialised}),
+        resized=adapted.resized,
+        initialised=initialised,
+        left_over=(*found.left_over, *adapted.left_over),
+        notes=found.notes,
+    )
+    return Loaded(model=model, card=found.card and _card_for(found.card, wanted), report=report)
+
+
+def _find(source: str | os.PathLike[str], architecture: str | ViTConfig | None, changes: Mapping[str, Any]) -> Found:
+    """The tensors and the architecture of a source."""
+    path, name = Path(source), os.fspath(source)
+    if path.is_file() or path.suffix in READERS:
+        return _find_in_file(path, architecture, changes)
+    if architecture is not None:
+        raise ValueError(f"{name} says itself what architecture it has; leave out architecture={architecture!r}.")
+    if name.startswith("timm/") and not path.is_dir():
+        state, card = download_timm(name.removeprefix("timm/"))
+        return Found(state=state, config=card.config, card=card, layout="timm")
+    if name.startswith("hf-hub:"):
+        path = download_folder(name.removeprefix("hf-hub:"))
+    card, weights = read_card(path), find_weights(path)
+    recognised = recognise(read_tensors(weights), weights)
+    return Found(
+        state=recognised.state,
+        config=card.config,
+        card=card,
+        layout=recognised.layout.name,
+        left_over=recognised.left_over,
+    )
+
+
+def _find_in_file(path: Path, architecture: str | ViTConfig | None, changes: Mapping[str, Any]) -> Found:
+    """The tensors of a file, with the architecture that the caller names."""
+    recognised = recognise(read_tensors(path), path)
+    if architecture is None:
+        fitting = fitting_presets(recognised.state)
+        raise ValueError(
+            f"{path} does not say its architecture; give it, for instance "
+            f"architecture={fitting[0] if fitting else 'vit_base_patch16_224'!r}."
+        )
+    named = ViTConfig.preset(architecture) if isinstance(architecture, str) else architecture
+    config = config_of_file(named, recognised.state, changes, head_of_file=isinstance(architecture, str))
+    notes = [f"of several models in the file, the one under {recognised.prefix!r}"] if recognised.chosen else []
+    if not config.num_classes and named.num_classes:
+        notes.append("the file has no head")
+    return Found(
+        state=recognised.state,
+        config=config,
+        card=None,
+        layout=recognised.layout.name,
+        left_over=recognised.left_over,
+        notes=tuple(notes),
+    )
+
+
+def _build(
+    config: ViTConfig, state: Mapping[str, Tensor], *, new_head: bool, source: str
+) -> tuple[ViT, tuple[str, ...]]:
+    """A model with these tensors, and the names of its parameters that were not among them.
+
+    Raises:
+        ValueError: tensors are missing, left over or of another shape, and it is not only that the head is new.
+    """
+    model = skeleton(config)
+    ours = from_timm(state)
+    parameters = {name for name, _ in model.named_parameters()}
+    initialised = tuple(sorted(name for name in parameters - ours.keys() if new_head and name.startswith("head.")))
+    if lacking := {*initialised, *(model.state_dict().keys() - parameters)} - ours.keys():
+        # a head and buffers, which are computed from the configuration, are the same at any depth
+        fresh = ViT(dataclasses.replace(config, depth=1)).state_dict()
+        ours |= {name: fresh[name] for name in lacking}
+    if problem := difference(model.state_dict(), ours):
+        raise ValueError(
+            f"{source} does not fit: {problem}. {likeness(state)} Another head, image size and number of channels are "
+            "adapted where num_classes, image_size and in_channels ask for it."
+        )
+    model.load_state_dict({name: tensor.float().contiguous() for name, tensor in ours.items()}, assign=True)
+    return model.eval(), initialised
+
+
+def _card_for(card: ModelCard, config: ViTConfig) -> ModelCard:
+    """The card of a model after its architecture was changed to `config`.
+
+    New classes have numbers for names, and new channels the mean of the old ones' mean and standard deviation.
+    """
+    old = card.preprocessing
+    if config.in_channels != old.channels:
+        mean = (sum(old.mean) / old.channels,) * config.in_channels
+        std = (sum(old.std) / old.channels,) * config.in_channels
+    else:
+        mean, std = old.mean, old.std
+    image_size = old.image_size if config.image_hw == card.config.image_hw else config.image_hw
+    return dataclasses.replace(
+        card,
+        config=config,
+        classes=card.classes if len(card.classes) == config.num_classes else numbered(config.num_classes),
+        preprocessing=dataclasses.replace(old, image_size=image_size, mean=mean, std=std),
+    )

@@ -1,0 +1,82 @@
+"""Hugging Face transformers' ViT and DINOv2 <-> timm's names; their `config.json` <-> ours. Imports no transformers.
+
+Queries, keys and values are three maps there. Files keep the names of transformers 4 even where transformers 5 wrote
+them; a state dict that was saved by hand has the names of the running version, so both are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from vit.weights.names import fuse, inverse, rename, split
+
+MARKER = r"(vit\.|dinov2\.|dinov2_with_registers\.)?embeddings\.patch_embeddings\.projection\.weight"
+
+SHARED_NAMES = {
+    "embeddings.cls_token": "cls_token",
+    "embeddings.position_embeddings": "pos_embed",
+    "embeddings.patch_embeddings.projection": "patch_embed.proj",
+    "layernorm": "norm",
+    "classifier": "head",
+}
+
+ATTENTION_NAMES = {
+    "encoder.layer.{}.attention.attention.query": "blocks.{}.attn.q",
+    "encoder.layer.{}.attention.attention.key": "blocks.{}.attn.k",
+    "encoder.layer.{}.attention.attention.value": "blocks.{}.attn.v",
+    "encoder.layer.{}.attention.output.dense": "blocks.{}.attn.proj",
+}
+
+VIT_NAMES = SHARED_NAMES | {
+    **ATTENTION_NAMES,
+    "encoder.layer.{}.layernorm_before": "blocks.{}.norm1",
+    "encoder.layer.{}.layernorm_after": "blocks.{}.norm2",
+    "encoder.layer.{}.intermediate.dense": "blocks.{}.mlp.fc1",
+    "encoder.layer.{}.output.dense": "blocks.{}.mlp.fc2",
+}
+
+DINOV2_NAMES = SHARED_NAMES | {
+    **ATTENTION_NAMES,
+    "embeddings.register_tokens": "reg_token",
+    "encoder.layer.{}.norm1": "blocks.{}.norm1",
+    "encoder.layer.{}.norm2": "blocks.{}.norm2",
+    "encoder.layer.{}.layer_scale1.lambda1": "blocks.{}.ls1.gamma",
+    "encoder.layer.{}.layer_scale2.lambda1": "blocks.{}.ls2.gamma",
+    "encoder.layer.{}.mlp.fc1": "blocks.{}.mlp.fc1",
+    "encoder.layer.{}.mlp.fc2": "blocks.{}.mlp.fc2",
+    "encoder.layer.{}.mlp.weights_in": "blocks.{}.mlp.fc1",
+    "encoder.layer.{}.mlp.weights_out": "blocks.{}.mlp.fc2",
+}
+
+NAMES_IN_MEMORY = {
+    "layers.{}.attention.q_proj": "blocks.{}.attn.q",
+    "layers.{}.attention.k_proj": "blocks.{}.attn.k",
+    "layers.{}.attention.v_proj": "blocks.{}.attn.v",
+    "layers.{}.attention.o_proj": "blocks.{}.attn.proj",
+    "layers.{}.layernorm_before": "blocks.{}.norm1",
+    "layers.{}.layernorm_after": "blocks.{}.norm2",
+    "layers.{}.mlp.fc1": "blocks.{}.mlp.fc1",
+    "layers.{}.mlp.fc2": "blocks.{}.mlp.fc2",
+}
+"""transformers 5, while the model runs."""
+
+BODY = ("vit.", "dinov2.", "dinov2_with_registers.")
+"""What stands before every tensor but the classifier's."""
+
+
+def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of transformers under timm's names."""
+    bare = {_without_body(name): tensor for name, tensor in state.items()}
+    return fuse(rename(bare, VIT_NAMES | DINOV2_NAMES | NAMES_IN_MEMORY))
+
+
+def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a plain ViT as `ViTForImageClassification` keeps them in a file."""
+    renamed = rename(split(state), inverse(VIT_NAMES))
+    return {name if name.startswith("classifier.") else f"vit.{name}": tensor for name, tensor in renamed.items()}
+
+
+def _without_body(name: str) -> str:
+    return next((name.removeprefix(body) for body in BODY if name.startswith(body)), name)

@@ -1,0 +1,209 @@
+"""`config.json` and `preprocessor_config.json` of Hugging Face transformers <-> our model card."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vit.nn import Preprocessing, ViTConfig
+from vit.nn.preprocessing import Interpolation
+from vit.weights.card import ModelCard, numbered
+
+RESAMPLE: dict[Interpolation, int] = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
+"""Pillow's numbers, which is what transformers writes."""
+
+VIT_DEFAULTS: dict[str, Any] = {
+    "image_size": 224,
+    "patch_size": 16,
+    "num_channels": 3,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "hidden_act": "gelu",
+    "qkv_bias": True,
+    "layer_norm_eps": 1e-12,
+    "architectures": ["ViTForImageClassification"],
+}
+"""What transformers takes where `config.json` says nothing."""
+
+DINOV2_DEFAULTS: dict[str, Any] = VIT_DEFAULTS | {
+    "patch_size": 14,
+    "mlp_ratio": 4,
+    "layer_norm_eps": 1e-6,
+    "layerscale_value": 1.0,
+    "use_swiglu_ffn": False,
+}
+
+SQUASHED = "transformers squashes an oblong picture to this size, where this package crops its centre"
+"""Why predictions for oblong pictures may differ from theirs."""
+
+MLPS = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "quick_gelu": "quick_gelu"}
+"""`hidden_act` of theirs -> `mlp` of ours."""
+
+
+def card_from_transformers(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> ModelCard:
+    """The card of a folder that transformers wrote.
+
+    Without a `preprocessor_config.json` it has the values that transformers itself falls back on: 224 pixels (here the
+    size of the model), mean and standard deviation 0.5, bilinear. Where transformers squashes a picture to the image
+    size, this package crops it, and the provenance says so.
+
+    Raises:
+        KeyError: an entry is missing.
+        ValueError: another model than ViT or DINOv2.
+    """
+    kind = config.get("model_type")
+    if kind not in READERS:
+        raise ValueError(f"model_type={kind!r} of transformers is not read here; {', '.join(READERS)} are.")
+    architecture = READERS[kind](config)
+    given = preprocessor or {}
+    channels = architecture.in_channels
+    interpolations: dict[int, Interpolation] = {number: name for name, number in RESAMPLE.items()}
+    return ModelCard(
+        config=architecture,
+        classes=_classes(config, architecture.num_classes),
+        preprocessing=Preprocessing(
+            image_size=architecture.image_hw,
+            mean=tuple(given.get("image_mean", [0.5] * channels)),
+            std=tuple(given.get("image_std", [0.5] * channels)),
+            interpolation=interpolations[given.get("resample", RESAMPLE["bilinear"])],
+            crop_pct=_crop_pct(given),
+        ),
+        provenance={"library": "transformers", **({} if _crops(given) else {"resizing": SQUASHED})},
+    )
+
+
+def card_to_transformers(card: ModelCard) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `config.json` and `preprocessor_config.json` of a `ViTForImageClassification` say about this model."""
+    architecture, preprocessing = card.config, card.preprocessing
+    config = {
+        "architectures": ["ViTForImageClassification"],
+        "model_type": "vit",
+        "image_size": _both_sides(architecture.image_hw),
+        "patch_size": _both_sides(architecture.patch_hw),
+        "num_channels": architecture.in_channels,
+        "hidden_size": architecture.embed_dim,
+        "num_hidden_layers": architecture.depth,
+        "num_attention_heads": architecture.num_heads,
+        "intermediate_size": architecture.mlp_hidden_dim,
+        "hidden_act": {ours: theirs for theirs, ours in MLPS.items() if theirs != "gelu_new"}[architecture.mlp],
+        "qkv_bias": architecture.qkv_bias,
+        "layer_norm_eps": architecture.norm_eps,
+        "id2label": {str(index): card.label(index) for index in range(architecture.num_classes)},
+        "label2id": {card.label(index): index for index in range(architecture.num_classes)},
+    }
+    height, width = preprocessing.image_size
+    shortest_edge = int(min(height, width) / preprocessing.crop_pct)
+    preprocessor = {
+        "image_processor_type": "BitImageProcessor",  # theirs for ViT squashes, this one crops the centre as we do
+        "do_resize": True,
+        "size": {"shortest_edge": shortest_edge},
+        "do_center_crop": True,
+        "crop_size": {"height": height, "width": width},
+        "resample": RESAMPLE[preprocessing.interpolation],
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
+    }
+    return config, preprocessor
+
+
+def _vit(config: Mapping[str, Any]) -> ViTConfig:
+    given = {**VIT_DEFAULTS, **config}
+    return ViTConfig(
+        **_shared(given),
+        num_classes=_num_classes(given),
+        mlp=_mlp(given),
+        mlp_ratio=_ratio(given["intermediate_size"], given["hidden_size"]),
+    )
+
+
+def _dinov2(config: Mapping[str, Any]) -> ViTConfig:
+    """DINOv2, as features: the classifier of `Dinov2ForImageClassification` reads class token and mean together."""
+    given = {**DINOV2_DEFAULTS, **config}
+    width = given["hidden_size"]
+    hidden = int(width * given["mlp_ratio"])
+    if given["use_swiglu_ffn"]:
+        hidden = 2 * ((int(hidden * 2 / 3) + 7) // 8 * 8)  # two thirds for each of gate and value, in whole eights
+    registers = given.get("num_register_tokens", 4) if given["model_type"] == "dinov2_with_registers" else 0
+    return ViTConfig(
+        **_shared(given),
+        num_classes=0,
+        mlp="swiglu" if given["use_swiglu_ffn"] else _mlp(given),
+        mlp_ratio=_ratio(hidden, width),
+        init_values=given["layerscale_value"],
+        num_register_tokens=registers,
+        prefix_positions=not registers,
+    )
+
+
+READERS: dict[str, Callable[[Mapping[str, Any]], ViTConfig]] = {
+    "vit": _vit,
+    "dinov2": _dinov2,
+    "dinov2_with_registers": _dinov2,
+}
+"""`model_type` -> how its `config.json` is read."""
+
+
+def _shared(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that ViT and DINOv2 have in common."""
+    return {
+        "image_size": _size(given["image_size"]),
+        "patch_size": _size(given["patch_size"]),
+        "in_channels": given["num_channels"],
+        "embed_dim": given["hidden_size"],
+        "depth": given["num_hidden_layers"],
+        "num_heads": given["num_attention_heads"],
+        "qkv_bias": given["qkv_bias"],
+        "norm_eps": given["layer_norm_eps"],
+    }
+
+
+def _size(size: int | list[int]) -> int | tuple[int, int]:
+    return size if isinstance(size, int) else (size[0], size[1])
+
+
+def _mlp(given: Mapping[str, Any]) -> Any:
+    act = given["hidden_act"]
+    if act not in MLPS:
+        raise ValueError(f"hidden_act={act!r} of transformers is not built here; {', '.join(MLPS)} are.")
+    return MLPS[act]
+
+
+def _ratio(hidden: int, width: int) -> float:
+    """The `mlp_ratio` that `int(width * mlp_ratio)` turns into `hidden` again."""
+    ratio = hidden / width
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
+
+
+def _num_classes(given: Mapping[str, Any]) -> int:
+    """The number of classes: transformers leaves them out where there are two, or no classifier."""
+    if not any("ForImageClassification" in name for name in given["architectures"]):
+        return 0
+    return len(given.get("id2label") or range(given.get("num_labels", 2)))
+
+
+def _classes(config: Mapping[str, Any], num_classes: int) -> tuple[str, ...]:
+    labels = config.get("id2label")
+    return tuple(labels[str(index)] for index in range(num_classes)) if labels else numbered(num_classes)
+
+
+def _crop_pct(preprocessor: Mapping[str, Any]) -> float:
+    """The share that a centre crop keeps; transformers' ViT crops nothing, its DINOv2 crops 224 of 256."""
+    if not _crops(preprocessor):
+        return 1.0
+    resized, cropped = preprocessor["size"]["shortest_edge"], preprocessor["crop_size"]
+    share = min(cropped["height"], cropped["width"]) / resized
+    return share if int(min(cropped["height"], cropped["width"]) / share) == resized else math.nextafter(share, 0)
+
+
+def _crops(preprocessor: Mapping[str, Any]) -> bool:
+    return bool(preprocessor.get("do_center_crop")) and "shortest_edge" in preprocessor.get("size", {})
+
+
+def _both_sides(size: tuple[int, int]) -> int | list[int]:
+    return size[0] if size[0] == size[1] else list(size)
