@@ -56,7 +56,6 @@ def main() -> None:
         fontsize=9,
         color="0.35",
     )
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     save(figure, args.output)
     print(args.output)
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from vit.nn.config import did_you_mean
+from vit.spelling import did_you_mean
 
 
 class ExplainsErrors(ArgumentParser):

@@ -223,3 +223,14 @@ def test_what_does_not_fit_is_explained_and_no_folder_is_left(
     with pytest.raises((ValueError, ArgumentError), match=sentence):
         Run([*tiny_run, "--output", str(tmp_path / "runs"), *flags])
     assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_run_from_the_config_of_a_run_is_named_after_it_and_gets_a_folder_of_its_own(train: Any) -> None:
+    first = train(*QUICK, "--name", "mine")
+    again = Run(["--config", str(first.folder / "config.yaml")], epoch_lines=False)
+    assert again.folder == first.folder.with_name("mine-2")
+
+
+def test_a_number_of_classes_that_the_data_does_not_have_is_refused(tiny_run: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"num_classes=7, but the data has 10 classes"):
+        Run([*tiny_run, "--output", str(tmp_path), "--model.vit.num_classes", "7"])

@@ -70,7 +70,7 @@ def _dispatch(given: list[str]) -> int:
         return 0
     name, *rest = given
     if name not in COMMANDS:
-        from vit.nn.config import did_you_mean
+        from vit.spelling import did_you_mean
 
         raise ValueError(f"there is no command {name!r}{did_you_mean(name, COMMANDS)}")
     return import_module(f"vit.cli.{name}").run(rest)

@@ -27,7 +27,6 @@ def run(arguments: list[str]) -> int:
     paths = find_images(args.images)
     predictor = Predictor.load(args.model, args.device)
     output = Path(args.output)
-    output.mkdir(parents=True, exist_ok=True)
     settings = (args.head_fusion, args.discard_ratio, args.start_layer, args.residual)
     failures = 0
     names = _names(paths)

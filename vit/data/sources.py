@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vit.data.decode import EXTENSIONS
-from vit.nn.config import did_you_mean
+from vit.spelling import did_you_mean
 
 SourceName = Literal["digits", "cifar10", "cifar100", "folder"]
 

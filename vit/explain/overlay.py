@@ -57,7 +57,8 @@ def draw(picture: Image.Image, heat: Float[Tensor, "gh gw"], title: str, caption
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write it as PNG; an unfinished file never bears the name."""
+    """Write it as PNG, in a folder that is made where needed; an unfinished file never bears the name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.tmp")
     figure.savefig(unfinished, dpi=120, format="png", bbox_inches="tight", pad_inches=0.1)
     unfinished.replace(path)

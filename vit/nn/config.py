@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from vit.nn.presets import PRESETS
+from vit.spelling import did_you_mean
 
 Size = int | tuple[int, int]
 """A length of both sides, or (height, width)."""
@@ -247,16 +246,6 @@ class ViTConfig:
             if key not in fields:
                 raise ValueError(f"ViTConfig has no field {key!r}{did_you_mean(key, fields)}")
         return cls(**{**PRESETS[name], **changes})
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: the nearest known one, or all of them, or some of very many."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    some = names if len(names) <= 40 else [*names[:5], f"{len(names) - 5} others"]
-    return f"; known are: {', '.join(some)}."
 
 
 def _require(condition: bool, sentence: str) -> None:

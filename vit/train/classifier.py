@@ -28,8 +28,16 @@ class Classifier(L.LightningModule):
             vit: The architecture; num_classes is taken from the data.
             recipe: Optimiser and schedule.
             num_classes: Number of classes of the data.
+
+        Raises:
+            ValueError: `vit` was given another number of classes than the data has.
         """
         super().__init__()
+        if num_classes is not None and vit.num_classes not in (ViTConfig.num_classes, num_classes):
+            raise ValueError(
+                f"model.vit.num_classes={vit.num_classes}, but the data has {num_classes} classes; leave it out, and "
+                "it follows the data."
+            )
         vit = vit if num_classes is None else dataclasses.replace(vit, num_classes=num_classes)
         # plain dicts: a checkpoint with anything else cannot be loaded with weights_only=True
         self.save_hyperparameters({"vit": dataclasses.asdict(vit), "recipe": dataclasses.asdict(recipe)}, logger=False)

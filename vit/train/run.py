@@ -151,6 +151,7 @@ class Run(LightningCLI):
         if FOLDER_OF_RANK_ZERO in os.environ and int(os.environ.get("LOCAL_RANK", "0")) > 0:
             return Path(os.environ[FOLDER_OF_RANK_ZERO])
         folder = self._new_folder(Path(self.config.output))
+        self.config.name = None  # the saved config is to be trained from again, under another name
         os.environ[FOLDER_OF_RANK_ZERO] = str(folder)
         return folder
 
@@ -161,8 +162,11 @@ class Run(LightningCLI):
                 raise FileExistsError(f"run folder {folder} exists already; choose another --name, or leave it out.")
             folder.mkdir(parents=True)
             return folder
-        configs = self.config.config or []
-        return new_folder(output, Path(str(configs[0])).stem if configs else "run")
+        if not self.config.config:
+            return new_folder(output, "run")
+        config = Path(str(self.config.config[0])).absolute()
+        of_a_run = config.name == "config.yaml"  # runs/NAME/config.yaml: the same once more
+        return new_folder(output, config.parent.name if of_a_run else config.stem)
 
 
 def fit(run: Run) -> dict[str, float]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vit.nn import Preprocessing, ViTConfig
-from vit.nn.config import did_you_mean
+from vit.spelling import did_you_mean
 from vit.weights.timm import config_from_timm, timm_architecture, timm_arguments
 
 

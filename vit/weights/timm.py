@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vit.nn import PRESETS, ViTConfig
-from vit.nn.config import did_you_mean
+from vit.spelling import did_you_mean
 
 ARCHITECTURE_OF_ANY_SHAPE = "vit_base_patch16_224"
 """timm builds every ViT without special options from this entry point, given its arguments."""
