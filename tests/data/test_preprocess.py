@@ -1,6 +1,7 @@
 """Preprocessing is timm's, pixel for pixel."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,20 +23,22 @@ def spec(size: tuple[int, int] = (24, 24), crop_pct: float = 1.0, interpolation:
 @pytest.mark.parametrize("crop_pct", [1.0, 0.9, 0.875])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("picture_size", [(24, 24), (53, 37), (31, 71), (13, 17), (101, 24)])
+@pytest.mark.parametrize("crop_mode", ["center", "squash"])
 def test_images_are_those_of_timms_evaluation_transform(
     size: tuple[int, int],
     crop_pct: float,
     interpolation: str,
     picture_size: tuple[int, int],
+    crop_mode: str,
     write_image: Callable[..., str],
 ) -> None:
     from timm.data import create_transform
 
     picture = Image.open(write_image("noise.png", picture_size))
     transform = create_transform(
-        (3, *size), mean=MEAN, std=STD, crop_pct=crop_pct, interpolation=interpolation, crop_mode="center"
+        (3, *size), mean=MEAN, std=STD, crop_pct=crop_pct, interpolation=interpolation, crop_mode=crop_mode
     )
-    settings = spec(size, crop_pct, interpolation)
+    settings = replace(spec(size, crop_pct, interpolation), crop_mode=crop_mode)  # pyright: ignore
     ours = normalise(to_tensor(fit(picture, settings))[None], settings)[0]
     # the same operations in float32, in another order
     assert_close(ours, transform(picture), atol=2e-6, rtol=0)  # pyright: ignore

@@ -10,6 +10,7 @@ import torch
 
 from vit.nn import Preprocessing, ViT, ViTConfig
 from vit.weights import ModelCard, load, read_card, save_model
+from vit.weights.transformers_card import card_to_transformers
 
 CONFIG = ViTConfig(image_size=(8, 12), patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=2)
 CARD = ModelCard(
@@ -89,7 +90,7 @@ def test_another_crop_than_the_centre_is_refused(folder):
     card = json.loads((folder / "config.json").read_text())
     card["pretrained_cfg"]["crop_mode"] = "border"
     (folder / "config.json").write_text(json.dumps(card))
-    with pytest.raises(ValueError, match=r"crop_mode='border' is not supported; 'center' is"):
+    with pytest.raises(ValueError, match=r"crop_mode='border' is not supported; center and squash are"):
         read_card(folder)
 
 
@@ -119,7 +120,7 @@ def test_what_a_card_of_transformers_leaves_out_is_what_transformers_takes(tmp_p
     assert card.config == ViTConfig(embed_dim=768, num_heads=12, num_classes=2, norm_eps=1e-12)
     assert card.classes == ("cat", "dog")
     assert card.preprocessing == Preprocessing(
-        image_size=(224, 224), mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear"
+        image_size=(224, 224), mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear", crop_mode="squash"
     )
 
 
@@ -132,9 +133,13 @@ def test_the_preprocessing_of_dinov2_crops_the_centre(tmp_path):
     )
 
 
-def test_a_picture_that_transformers_squashes_is_cropped_here_and_the_card_says_so(tmp_path):
+def test_a_picture_that_transformers_squashes_is_squashed_here_and_so_again_there(tmp_path):
     card = read_card(write_transformers(tmp_path / "vit", {}))
-    assert card.provenance["resizing"].startswith("transformers squashes an oblong picture")
+    assert card.preprocessing.crop_mode == "squash"
+    _, preprocessor = card_to_transformers(card)
+    assert preprocessor["image_processor_type"] == "ViTImageProcessor"
+    assert preprocessor["size"] == {"height": 224, "width": 224}
+    assert "do_center_crop" not in preprocessor
 
 
 @pytest.mark.parametrize("resized", range(224, 300))

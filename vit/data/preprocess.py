@@ -22,19 +22,26 @@ RESAMPLING = {
 
 
 def fit(picture: Image.Image, spec: Preprocessing) -> Image.Image:
-    """Resize, keeping proportions, so that the crop just fits, and cut out the centre: what the model sees."""
-    picture = _without_far_ends(picture)
+    """Resize so that the crop fits, and cut out the centre: what the model sees."""
     height, width = spec.image_size
-    scale_height, scale_width = int(height / spec.crop_pct), int(width / spec.crop_pct)
-    whole = int if height == width else round  # as timm: torchvision's Resize for squares, its own for the rest
-    if picture.width * scale_height <= picture.height * scale_width:  # width is the tighter side
-        size = (scale_width, whole(scale_width * picture.height / picture.width))
+    scaled = (int(height / spec.crop_pct), int(width / spec.crop_pct))
+    if spec.crop_mode == "squash":
+        size = (scaled[1], scaled[0])
     else:
-        size = (whole(scale_height * picture.width / picture.height), scale_height)
+        picture = _without_far_ends(picture)
+        size = _covering(picture, *scaled)
     if size != picture.size:
         picture = picture.resize(size, RESAMPLING[spec.interpolation])
     left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
     return picture.crop((left, top, left + width, top + height))
+
+
+def _covering(picture: Image.Image, height: int, width: int) -> tuple[int, int]:
+    """Width and height of the smallest picture of the same proportions that covers `height` and `width`."""
+    whole = int if height == width else round  # as timm: torchvision's Resize for squares, its own for the rest
+    if picture.width * height <= picture.height * width:  # width is the tighter side
+        return width, whole(width * picture.height / picture.width)
+    return whole(height * picture.width / picture.height), height
 
 
 def _without_far_ends(picture: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+CropMode = Literal["center", "squash"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,9 @@ class Preprocessing:
 
     crop_pct: float = 1.0
     """Share of the resized picture that the centre crop keeps, by length: 0.875 resizes to 256 and crops 224."""
+
+    crop_mode: CropMode = "center"
+    """Whether an oblong picture keeps its proportions and loses its ends, or is squashed to the model's shape whole."""
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from vit.nn import Preprocessing, ViTConfig
+from vit.nn.preprocessing import CropMode
 from vit.spelling import did_you_mean
 from vit.weights.timm import config_from_timm, timm_architecture, timm_arguments
 
@@ -63,7 +64,7 @@ def card_to_json(card: ModelCard) -> dict[str, Any]:
             "fixed_input_size": True,
             "interpolation": preprocessing.interpolation,
             "crop_pct": preprocessing.crop_pct,
-            "crop_mode": "center",
+            "crop_mode": preprocessing.crop_mode,
             "mean": list(preprocessing.mean),
             "std": list(preprocessing.std),
             "num_classes": config.num_classes,
@@ -89,8 +90,9 @@ def card_from_json(card: Mapping[str, Any]) -> ModelCard:
     mean, std = pretrained["mean"], pretrained["std"]
     if not len(mean) == len(std) == channels:
         raise ValueError(f"mean={mean} and std={std} are not for {channels} channels.")
-    if pretrained.get("crop_mode", "center") != "center":
-        raise ValueError(f"crop_mode={pretrained['crop_mode']!r} is not supported; 'center' is.")
+    crop_mode = pretrained.get("crop_mode") or "center"
+    if crop_mode not in get_args(CropMode):
+        raise ValueError(f"crop_mode={crop_mode!r} is not supported; {' and '.join(get_args(CropMode))} are.")
     config = _config(card)
     return ModelCard(
         config=config,
@@ -101,6 +103,7 @@ def card_from_json(card: Mapping[str, Any]) -> ModelCard:
             std=tuple(std),
             interpolation=pretrained["interpolation"],
             crop_pct=pretrained["crop_pct"],
+            crop_mode=crop_mode,
         ),
         descriptions=pretrained.get("label_descriptions") or {},
         provenance=card.get("provenance", {}),

@@ -36,9 +36,6 @@ DINOV2_DEFAULTS: dict[str, Any] = VIT_DEFAULTS | {
     "use_swiglu_ffn": False,
 }
 
-SQUASHED = "transformers squashes an oblong picture to this size, where this package crops its centre"
-"""Why predictions for oblong pictures may differ from theirs."""
-
 MLPS = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "quick_gelu": "quick_gelu"}
 """`hidden_act` of theirs -> `mlp` of ours."""
 
@@ -47,8 +44,7 @@ def card_from_transformers(config: Mapping[str, Any], preprocessor: Mapping[str,
     """The card of a folder that transformers wrote.
 
     Without a `preprocessor_config.json` it has the values that transformers itself falls back on: 224 pixels (here the
-    size of the model), mean and standard deviation 0.5, bilinear. Where transformers squashes a picture to the image
-    size, this package crops it, and the provenance says so.
+    size of the model), mean and standard deviation 0.5, bilinear, oblong pictures squashed.
 
     Raises:
         KeyError: an entry is missing.
@@ -70,8 +66,9 @@ def card_from_transformers(config: Mapping[str, Any], preprocessor: Mapping[str,
             std=tuple(given.get("image_std", [0.5] * channels)),
             interpolation=interpolations[given.get("resample", RESAMPLE["bilinear"])],
             crop_pct=_crop_pct(given),
+            crop_mode="center" if _crops(given) else "squash",
         ),
-        provenance={"library": "transformers", **({} if _crops(given) else {"resizing": SQUASHED})},
+        provenance={"library": "transformers"},
     )
 
 
@@ -94,14 +91,8 @@ def card_to_transformers(card: ModelCard) -> tuple[dict[str, Any], dict[str, Any
         "id2label": {str(index): card.label(index) for index in range(architecture.num_classes)},
         "label2id": {card.label(index): index for index in range(architecture.num_classes)},
     }
-    height, width = preprocessing.image_size
-    shortest_edge = int(min(height, width) / preprocessing.crop_pct)
     preprocessor = {
-        "image_processor_type": "BitImageProcessor",  # theirs for ViT squashes, this one crops the centre as we do
-        "do_resize": True,
-        "size": {"shortest_edge": shortest_edge},
-        "do_center_crop": True,
-        "crop_size": {"height": height, "width": width},
+        **_resizing(preprocessing),
         "resample": RESAMPLE[preprocessing.interpolation],
         "do_rescale": True,
         "rescale_factor": 1 / 255,
@@ -110,6 +101,23 @@ def card_to_transformers(card: ModelCard) -> tuple[dict[str, Any], dict[str, Any
         "image_std": list(preprocessing.std),
     }
     return config, preprocessor
+
+
+def _resizing(preprocessing: Preprocessing) -> dict[str, Any]:
+    """The processor that resizes as we do: theirs for ViT squashes the picture, theirs for BiT crops its centre."""
+    height, width = preprocessing.image_size
+    if preprocessing.crop_mode == "squash" and preprocessing.crop_pct == 1:
+        size = {"height": height, "width": width}
+        return {"image_processor_type": "ViTImageProcessor", "do_resize": True, "size": size}
+    if preprocessing.crop_mode == "squash":
+        raise ValueError("transformers has no processor that squashes pictures and then crops them; crop_pct=1 works.")
+    return {
+        "image_processor_type": "BitImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": int(min(height, width) / preprocessing.crop_pct)},
+        "do_center_crop": True,
+        "crop_size": {"height": height, "width": width},
+    }
 
 
 def _vit(config: Mapping[str, Any]) -> ViTConfig:
