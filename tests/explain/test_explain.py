@@ -97,3 +97,31 @@ def test_the_method_names_its_settings() -> None:
     assert explain(network, batch).method == "attention rollout (heads mean, residual 0.5)"
     method = explain(network, batch, "max", 0.9, 1, 0.25).method
     assert method == "attention rollout (heads max, residual 0.25, discard 0.9, from layer 1)"
+
+
+def pooled_otherwise(**changes: object) -> ViT:
+    config = {"image_size": (6, 10), "patch_size": 2, "embed_dim": 12, "depth": 3, "num_heads": 3, "num_classes": 5}
+    return ViT(ViTConfig(**config, init="xavier", **changes)).eval()  # type: ignore[arg-type]
+
+
+def test_of_mean_pooling_the_map_is_the_mean_of_the_patches_rows() -> None:
+    network, batch = pooled_otherwise(class_token=False, pool="mean"), torch.randn(2, 3, 6, 10)
+    rows = rollout(network.attention(batch))
+    assert_close(explain(network, batch).maps, rows.mean(dim=1).reshape(2, 3, 5))
+    registered = pooled_otherwise(class_token=False, pool="mean", num_register_tokens=2)
+    rows = rollout(registered.attention(batch))
+    assert_close(explain(registered, batch).maps, rows[:, 2:, 2:].mean(dim=1).reshape(2, 3, 5))
+
+
+def test_of_attention_pooling_the_rows_count_as_the_query_reads_them() -> None:
+    network, batch = pooled_otherwise(class_token=False, pool="map"), torch.randn(2, 3, 6, 10)
+    torch.nn.init.normal_(network.pool.latent)  # type: ignore[union-attr]
+    read = network.pool.weights(network.encode(batch))
+    expected = (read[:, None] @ rollout(network.attention(batch))).reshape(2, 3, 5)
+    assert_close(explain(network, batch).maps, expected)
+
+
+def test_of_a_distilled_model_both_tokens_rows_count_alike() -> None:
+    network, batch = pooled_otherwise(distilled=True), torch.randn(2, 3, 6, 10)
+    rows = rollout(network.attention(batch))
+    assert_close(explain(network, batch).maps, rows[:, :2, 2:].mean(dim=1).reshape(2, 3, 5))

@@ -32,3 +32,19 @@ def test_the_distilled_head_predicts_the_mean_of_both_heads() -> None:
     torch.testing.assert_close(logits, head.cls(pooled[:, 0]))
     torch.testing.assert_close(distilled, head.dist(pooled[:, 1]))
     torch.testing.assert_close(head(pooled), (logits + distilled) / 2)
+
+
+def test_weights_say_how_much_of_each_token_is_in_the_pooled_one() -> None:
+    assert ClassTokenPool().weights(TOKENS).tolist() == [[1, 0, 0, 0]]
+    assert DistilledPool().weights(TOKENS).tolist() == [[0.5, 0.5, 0, 0]]
+    assert MeanPool(num_prefix_tokens=2).weights(TOKENS).tolist() == [[0, 0, 0.5, 0.5]]
+
+
+def test_weights_of_attention_pooling_are_those_it_mixes_values_with() -> None:
+    pool, tokens = AttentionPool(6, 1, 4.0, num_prefix_tokens=1), torch.randn(2, 5, 6)
+    torch.nn.init.normal_(pool.latent)
+    weights = pool.weights(tokens)
+    assert weights[:, 0].tolist() == [0, 0]
+    _, _, values = pool.split_heads(tokens)
+    pooled = pool.proj((weights[:, None, 1:] @ values[:, 0])[:, 0])
+    torch.testing.assert_close(pool(tokens), pooled + pool.mlp(pool.norm(pooled)), atol=1e-6, rtol=1e-5)

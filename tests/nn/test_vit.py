@@ -7,9 +7,9 @@ import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vit.nn import ViT, ViTConfig
-from vit.nn import attention as attention_module
 
 TINY: dict[str, Any] = {
     "image_size": (14, 21),  # a grid of 2 rows and 3 columns
@@ -156,18 +156,18 @@ def test_attention_is_what_the_forward_pass_multiplies_by(options: dict[str, Any
 def test_looking_at_one_layer_leaves_the_others_fused_and_the_logits_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch = build(), images()
     logits, all_weights = model(batch), model.attention(batch)
-    explicit: list[int] = []
-    original = attention_module.explicit_attention
+    fused: list[int] = []
+    original = F.scaled_dot_product_attention
 
-    def counting(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        explicit.append(1)
+    def counting(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        fused.append(1)
         return original(q, k, v)
 
-    monkeypatch.setattr(attention_module, "explicit_attention", counting)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", counting)
     torch.testing.assert_close(model.attention(batch, layers=[1])[0], all_weights[1], atol=1e-6, rtol=1e-5)
-    assert len(explicit) == 1
+    assert len(fused) == 1  # layer 0; layer 2 does not run
     assert torch.equal(model(batch), logits)
-    assert len(explicit) == 1
+    assert len(fused) == 1 + model.config.depth
 
 
 def test_features_are_the_tokens_of_the_patches_on_their_grid() -> None:

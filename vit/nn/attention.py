@@ -43,8 +43,9 @@ class Attention(nn.Module):
         self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b heads n n"]]:
         """What `forward` returns, and the weights: row i says how much token i takes from each token; rows sum to 1."""
-        mixed, weights = explicit_attention(*self.split_heads(tokens, rotation))
-        return self.merge_heads(mixed), weights
+        q, k, v = self.split_heads(tokens, rotation)
+        weights = attention_weights(q, k)
+        return self.merge_heads(mix(weights.to(v.dtype), v)), weights
 
     def split_heads(
         self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None
@@ -63,17 +64,38 @@ def attend(
     q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"], v: Float[Tensor, "b heads j dh"]
 ) -> Float[Tensor, "b heads i dh"]:
     """softmax(q k^T / sqrt(dh)) v, by whichever way is faster here."""
-    return explicit_attention(q, k, v)[0] if prefers_explicit(q, k) else F.scaled_dot_product_attention(q, k, v)
+    return explicit_attention(q, k, v) if prefers_explicit(q, k) else F.scaled_dot_product_attention(q, k, v)
 
 
 def explicit_attention(
     q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"], v: Float[Tensor, "b heads j dh"]
-) -> tuple[Float[Tensor, "b heads i dh"], Float[Tensor, "b heads i j"]]:
-    """softmax(q k^T / sqrt(dh)) v, and the softmax itself."""
-    scores = einsum(q * q.shape[-1] ** -0.5, k, "b heads i dh, b heads j dh -> b heads i j")
-    weights = scores.softmax(dim=-1)
-    # under autocast the softmax is float32 on a GPU; v says which type the product is to be computed in
-    return einsum(weights.to(v.dtype), v, "b heads i j, b heads j dh -> b heads i dh"), weights
+) -> Float[Tensor, "b heads i dh"]:
+    """The same by plain products.
+
+    Autocast would run the softmax in float32 and cast on both sides of it: four passes over the largest tensor of the
+    layer. The kernel sums in float32 anyhow, and its result is rounded to the type of v before it is used.
+    """
+    scores = similarity(q, k)
+    with torch.autocast(scores.device.type, enabled=False):
+        weights = scores.softmax(dim=-1)
+    return mix(weights, v)
+
+
+def attention_weights(
+    q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"]
+) -> Float[Tensor, "b heads i j"]:
+    """softmax(q k^T / sqrt(dh)), in float32 where the rest is computed in half precision: for looking."""
+    return similarity(q, k).softmax(dim=-1, dtype=torch.promote_types(q.dtype, torch.float32))
+
+
+def similarity(q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"]) -> Float[Tensor, "b heads i j"]:
+    """Queries times keys, divided by sqrt(dh), so that scores of random vectors have variance 1."""
+    return einsum(q * q.shape[-1] ** -0.5, k, "b heads i dh, b heads j dh -> b heads i j")
+
+
+def mix(weights: Float[Tensor, "b heads i j"], v: Float[Tensor, "b heads j dh"]) -> Float[Tensor, "b heads i dh"]:
+    """Values, averaged with the weights."""
+    return einsum(weights, v, "b heads i j, b heads j dh -> b heads i dh")
 
 
 def prefers_explicit(q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"]) -> bool:

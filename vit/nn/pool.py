@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vit.nn.attention import attend, explicit_attention
+from vit.nn.attention import attend, attention_weights
 from vit.nn.config import Activation
 from vit.nn.encoder import MLP
 
@@ -80,7 +80,8 @@ class AttentionPool(nn.Module):
 
     def weights(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
         """The query's attention, mean over the heads; 0 for the prefix tokens, which are not asked."""
-        attention = reduce(explicit_attention(*self.split_heads(tokens))[1], "b heads 1 p -> b p", "mean")
+        q, k, _ = self.split_heads(tokens)
+        attention = reduce(attention_weights(q, k), "b heads 1 p -> b p", "mean")
         return F.pad(attention, (self.num_prefix_tokens, 0))
 
     def split_heads(self, tokens: Float[Tensor, "b n d"]) -> tuple[Tensor, Tensor, Tensor]:
