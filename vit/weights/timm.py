@@ -117,6 +117,11 @@ def timm_architecture(config: ViTConfig) -> str:
     Raises:
         ValueError: timm has none; the sentence says which fields it does not have together.
     """
+    if config.patch_norm:
+        raise ValueError(
+            "timm has no ViT with patch_norm=True, a norm before the patch projection; this package's own model folder "
+            "keeps it."
+        )
     if config.norm_eps not in (1e-6, 1e-5):
         raise ValueError(f"timm has no ViT with norm_eps={config.norm_eps}; 1e-6 and 1e-5 it has.")
     special = {
