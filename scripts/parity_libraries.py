@@ -3,9 +3,7 @@
     python scripts/parity_libraries.py            all of them, a minute or two; writes the table in docs/weights.md
     vit parity torchvision/vit_b_16               one of them, printed
 
-The libraries come with `pip install -e ".[bench]"`. vit-pytorch has to be an older one, since no ViTConfig has the
-norms around the patch embedding that came with its 1.0: `pip install --target OLD --no-deps vit-pytorch==0.35.8`, then
-`PYTHONPATH=OLD python scripts/parity_libraries.py`.
+The libraries come with `pip install -e ".[bench]"`.
 """
 
 from importlib.metadata import version

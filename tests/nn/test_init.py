@@ -6,7 +6,8 @@ from vit.nn import ViT, ViTConfig
 
 
 def test_initial_values_are_those_of_the_table() -> None:
-    model = ViT(ViTConfig(image_size=64, patch_size=4, embed_dim=96, depth=2, num_register_tokens=5, init_values=0.3))
+    own = {"num_register_tokens": 5, "init_values": 0.3, "patch_norm": True}
+    model = ViT(ViTConfig(image_size=64, patch_size=4, embed_dim=96, depth=2, **own))
     tokenizer = model.tokenizer
     for tensor, std in (
         (model.blocks[0].mlp.fc1.weight, 0.02),
@@ -19,7 +20,9 @@ def test_initial_values_are_those_of_the_table() -> None:
         assert abs(tensor.std().item() / std - 1) < 0.22
     assert not model.blocks[0].mlp.fc1.bias.any()
     assert (model.blocks[1].ls2.gamma == 0.3).all()
-    assert (model.norm.weight == 1).all()
+    for norm in (model.norm, model.patch_embed.norm, model.patch_embed.norm_pixels):
+        assert (norm.weight == 1).all()
+        assert not norm.bias.any()
 
 
 def test_xavier_draws_linear_weights_evenly_within_their_bound() -> None:

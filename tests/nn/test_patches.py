@@ -37,3 +37,22 @@ def test_the_embedding_is_a_convolution_whose_stride_is_its_kernel() -> None:
     torch.testing.assert_close(
         embedding(images), rearrange(convolved, "b d gh gw -> b (gh gw) d"), atol=1e-6, rtol=1e-5
     )
+
+
+def test_the_norms_stand_before_and_after_the_projection() -> None:
+    """Worked by hand: a patch of 1, 3 becomes -1, 1, then 7 * -1 + 3 and 5 * 1, of which the larger one is 1."""
+    embedding, image = PatchEmbedding((1, 2), 1, 2, norm=True, norm_eps=1e-12), torch.tensor([[[[1.0, 3.0]]]])
+    with torch.no_grad():
+        embedding.norm_pixels.weight.copy_(torch.tensor([7.0, 5.0]))
+        embedding.norm_pixels.bias.copy_(torch.tensor([3.0, 0.0]))
+        embedding.proj.weight.copy_(torch.eye(2))
+        embedding.proj.bias.zero_()
+        embedding.norm.weight.copy_(torch.tensor([2.0, 11.0]))
+        embedding.norm.bias.copy_(torch.tensor([0.0, 13.0]))
+    torch.testing.assert_close(embedding(image), torch.tensor([[[-2.0, 24.0]]]))  # 2 * -1, and 11 * 1 + 13
+
+
+def test_without_norms_there_is_nothing_but_the_projection() -> None:
+    embedding, images = PatchEmbedding((2, 3), 5, 7), torch.rand(2, 5, 4, 9)
+    assert list(embedding.state_dict()) == ["proj.weight", "proj.bias"]
+    assert torch.equal(embedding(images), embedding.proj(patchify(images, (2, 3))))

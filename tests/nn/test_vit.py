@@ -30,6 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mean": {"class_token": False, "pool": "mean", "final_norm": "pooled"},
     "map": {"class_token": False, "pool": "map", "mlp": "gelu_tanh"},
     "clip": {"pre_norm": True, "mlp": "quick_gelu", "norm_eps": 1e-5},
+    "patch norm": {"patch_norm": True},
     "dinov2": {"mlp": "swiglu", "init_values": 0.5, "qk_norm": True},
     "sincos2d": {"positions": "sincos2d"},
     "rope2d": {"positions": "rope2d", "num_register_tokens": 1},
@@ -107,9 +108,10 @@ def test_stochastic_depth_rises_linearly_to_the_last_block() -> None:
 
 @pytest.mark.parametrize("final_norm", ["tokens", "pooled"])
 def test_every_norm_has_the_epsilon_of_the_config(final_norm: str) -> None:
-    model = build(norm_eps=1e-3, qk_norm=True, pre_norm=True, pool="map", final_norm=final_norm)
+    model = build(norm_eps=1e-3, qk_norm=True, patch_norm=True, pre_norm=True, pool="map", final_norm=final_norm)
     norms = [module.eps for module in model.modules() if isinstance(module, nn.LayerNorm)]
-    assert norms == [1e-3] * (1 + 3 * 4 + 1 + 1)  # before the blocks, four in each, the last one, the pool's
+    # two of the patches, one before the blocks, four in each, the last one, the pool's
+    assert norms == [1e-3] * (2 + 1 + 3 * 4 + 1 + 1)
 
 
 def test_evaluation_is_deterministic_and_training_is_not() -> None:

@@ -10,8 +10,9 @@ from vit.nn import ViT, ViTConfig
 from vit.train.recipe import Recipe, parameter_groups, warmup_cosine
 
 
-def model() -> ViT:
-    return ViT(ViTConfig(image_size=6, patch_size=2, embed_dim=12, depth=2, num_heads=3, num_classes=5))
+def model(patch_norm: bool = False) -> ViT:
+    shape = {"image_size": 6, "patch_size": 2, "embed_dim": 12, "depth": 2, "num_heads": 3, "num_classes": 5}
+    return ViT(ViTConfig(**shape, patch_norm=patch_norm))
 
 
 def test_warm_up_and_cosine_worked_by_hand() -> None:
@@ -61,8 +62,9 @@ def test_the_groups_partition_the_parameters() -> None:
     assert set(together) == {id(parameter) for parameter in network.parameters()}
 
 
-def test_matrices_decay_and_biases_norms_tokens_and_positions_do_not() -> None:
-    network = model()
+@pytest.mark.parametrize("patch_norm", [False, True])
+def test_matrices_decay_and_biases_norms_tokens_and_positions_do_not(patch_norm: bool) -> None:
+    network = model(patch_norm=patch_norm)
     decayed = {id(parameter) for parameter in parameter_groups(network)[0]}
     names = {name for name, parameter in network.named_parameters() if id(parameter) in decayed}
     linear = ("patch_embed.proj", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", "head")

@@ -52,6 +52,7 @@ def test_a_file_is_described_by_the_architectures_that_it_fits(tmp_path):
         {"distilled": True, "qkv_bias": False},
         {"mlp": "swiglu", "init_values": 1e-5},
         {"positions": "rope2d", "qk_norm": True},
+        {"patch_norm": True},
     ],
     ids=str,
 )

@@ -55,6 +55,10 @@ def test_a_state_dict_for_torchvision_is_read_again(tmp_path, suffix):
         ("transformers", {"mlp": "swiglu"}, "transformers' ViT has no mlp='swiglu'"),
         ("transformers", {"num_classes": 0}, r"num_classes=0: transformers' ViT is a classifier"),
         ("jax", {"qkv_bias": False}, "has no qkv_bias=False"),
+        ("torchvision", {"patch_norm": True}, "torchvision's ViT has no patch_norm=True, only False"),
+        ("transformers", {"patch_norm": True}, "transformers' ViT has no patch_norm=True, only False"),
+        ("jax", {"patch_norm": True}, "google-research/vision_transformer has no patch_norm=True, only False"),
+        ("timm", {"patch_norm": True}, "timm has no ViT with patch_norm=True"),
         ("timm", {"norm_eps": 1e-12}, "timm has no ViT with norm_eps=1e-12"),
     ],
 )

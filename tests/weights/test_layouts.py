@@ -195,7 +195,9 @@ def test_the_files_that_torchvision_publishes_have_older_names_for_the_mlp(model
     )
 
 
-@pytest.mark.parametrize("changes", [{}, {"distilled": True}, {"pool": "map"}, {"positions": "sincos2d"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"distilled": True}, {"pool": "map"}, {"positions": "sincos2d"}, {"patch_norm": True}], ids=str
+)
 def test_our_own_state_dict_saved_by_hand_is_read_too(tmp_path, changes):
     config = dataclasses.replace(CONFIG, **changes)
     model = random_model(config)
@@ -214,6 +216,7 @@ def test_our_own_state_dict_saved_by_hand_is_read_too(tmp_path, changes):
         {"pool": "map", "class_token": False, "final_norm": "pooled"},
         {"distilled": True},
         {"pre_norm": True, "norm_eps": 1e-5, "mlp": "quick_gelu", "qk_norm": True},
+        {"patch_norm": True},
         {"num_register_tokens": 3, "prefix_positions": False},
     ],
     ids=str,

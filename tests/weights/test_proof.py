@@ -11,12 +11,15 @@ import torch
 
 from vit.nn import ViTConfig
 from vit.weights import load
+from vit.weights.peers import PEERS
 from vit.weights.proof import Parity, parity
 
 SQUARE = ViTConfig(image_size=12, patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=7)
 OBLONG = ViTConfig(
     image_size=(10, 15), patch_size=5, embed_dim=20, depth=3, num_heads=2, num_classes=5, mlp_ratio=3.0, in_channels=2
 )
+COLOURFUL = dataclasses.replace(OBLONG, in_channels=3)
+GREY = dataclasses.replace(OBLONG, in_channels=1)
 THREE_BY_THREE = dataclasses.replace(OBLONG, image_size=15, in_channels=3)
 DINOV2 = dataclasses.replace(SQUARE, init_values=1e-5, num_classes=0)
 REGISTERS = dataclasses.replace(DINOV2, num_register_tokens=3, prefix_positions=False)
@@ -40,7 +43,7 @@ def test_timm_is_equal_there_and_back(config):
     assert holds_in(parity("timm", config), "read", "written")
 
 
-@pytest.mark.parametrize("config", [SQUARE, dataclasses.replace(OBLONG, in_channels=3)], ids=["square", "oblong"])
+@pytest.mark.parametrize("config", [SQUARE, COLOURFUL], ids=["square", "oblong"])
 def test_a_checkpoint_of_jax_is_to_us_what_it_is_to_timm(config):
     assert holds_in(parity("jax", config), "read", "written")
 
@@ -63,16 +66,44 @@ def test_dinov2_of_transformers_is_equal(config):
 
 
 @needs_vit_pytorch
-@pytest.mark.parametrize("library", ["vit-pytorch", "vit-pytorch-simple"])
-def test_the_norms_around_the_patch_embedding_of_vit_pytorch_are_not_left_out_silently(library):
-    with pytest.raises(ValueError, match="normalises every patch before and after its projection"):
-        parity(library, SQUARE)
+@pytest.mark.parametrize("config", [SQUARE, COLOURFUL, GREY], ids=["square", "oblong", "grey"])
+@pytest.mark.parametrize(
+    ("library", "pool"), [("vit-pytorch", "cls"), ("vit-pytorch", "mean"), ("vit-pytorch-simple", "mean")]
+)
+def test_vit_pytorch_is_equal(library, pool, config):
+    config = dataclasses.replace(config, pool=pool)
+    assert PEERS[library](config, False).config.patch_norm  # that there are norms to get wrong
+    assert holds_in(parity(library, config), "read")
 
 
 @needs_vit_pytorch
-@pytest.mark.parametrize("config", [SQUARE, dataclasses.replace(OBLONG, in_channels=3)], ids=["square", "oblong"])
+def test_the_norms_around_the_patch_embedding_of_vit_pytorch_are_not_left_out_silently(tmp_path):
+    peer = PEERS["vit-pytorch"](SQUARE, False)
+    path = peer.write(peer.model, tmp_path)
+    with pytest.raises(
+        ValueError, match=r"not in the model: patch_embed\.norm\.bias, .*normalised \(patch_norm=True\)"
+    ):
+        load(path, dataclasses.replace(peer.config, patch_norm=False))
+
+
+@needs_vit_pytorch
+def test_grey_images_give_what_equal_channels_gave_through_the_norms_too(tmp_path):
+    peer = PEERS["vit-pytorch"](COLOURFUL, False)
+    with torch.no_grad():
+        for parameter in peer.model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    loaded = load(peer.write(peer.model, tmp_path), peer.config, in_channels=1)
+    grey = torch.randn(2, 1, *COLOURFUL.image_hw)
+    theirs = peer.model.eval()(grey.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(loaded.model(grey), theirs, rtol=1e-5, atol=1e-5)  # float32, one norm folded
+    assert "patch_embed.norm_pixels.weight, 3 -> 1 colour channels" in str(loaded.report)
+
+
+@needs_vit_pytorch
+@pytest.mark.parametrize("config", [SQUARE, COLOURFUL], ids=["square", "oblong"])
 @pytest.mark.parametrize("kind", ["ViT", "SimpleViT"])
 def test_vit_pytorch_without_those_norms_is_equal(kind, config, tmp_path):
+    """As it was before 1.0."""
     simple = {"class_token": False, "positions": "sincos2d", "pool": "mean"} if kind == "SimpleViT" else {}
     config = dataclasses.replace(config, qkv_bias=False, norm_eps=1e-5, **simple)
     theirs = getattr(importlib.import_module("vit_pytorch"), kind)(
@@ -87,6 +118,9 @@ def test_vit_pytorch_without_those_norms_is_equal(kind, config, tmp_path):
     ).eval()
     cut, _, project, _ = theirs.to_patch_embedding
     theirs.to_patch_embedding = torch.nn.Sequential(cut, project)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
     images = torch.randn(2, 3, *config.image_hw)
     ours = load(tmp_path / "theirs.pth", config).model

@@ -90,6 +90,13 @@ def test_grey_images_give_what_equal_channels_gave():
     )
 
 
+def test_a_norm_before_a_projection_without_bias_is_not_adapted_to_other_channels(tmp_path):
+    config = dataclasses.replace(CONFIG, patch_norm=True, pre_norm=True)
+    path = file_of(ViT(config), tmp_path)
+    with pytest.raises(ValueError, match="in_channels=1 cannot be had from a model with patch_norm=True and pre_norm"):
+        load(path, config, in_channels=1)
+
+
 @needs_real_weights
 def test_real_weights_adapted_are_those_that_timm_adapts():
     ours = load_model(REAL, num_classes=0, image_size=(160, 256), in_channels=1)

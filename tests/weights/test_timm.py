@@ -192,6 +192,7 @@ def test_the_size_of_a_folder_without_arguments_is_that_of_its_images(tmp_path: 
             {"positions": "rope2d", "init_values": 0.1, "mlp": "gelu_tanh"},
             "timm has no ViT with positions='rope2d' and mlp='gelu_tanh'",
         ),
+        ({"patch_norm": True}, "timm has no ViT with patch_norm=True, a norm before the patch projection"),
         ({"mlp": "swiglu", "pool": "map"}, "timm has no ViT with mlp='swiglu' and pool='map' of swiglu"),
     ],
 )

@@ -84,6 +84,10 @@ class ViTConfig:
     """Base of the frequencies of rope2d: a patch turns its pair k of channels by its row or column times
     rope_temperature ** (-k / K) radians, or as many full turns for rope2d_centred; K is a quarter of a head's width."""
 
+    patch_norm: bool = False
+    """Whether every patch is normalised before and after its projection, against the large gradients there (Dual
+    PatchNorm, Kumar et al. 2023, https://arxiv.org/abs/2302.01327; every ViT of vit-pytorch since its 1.0)."""
+
     pre_norm: bool = False
     """Whether tokens are normalised before the first block too, and patches projected without bias (CLIP)."""
 

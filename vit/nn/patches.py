@@ -23,12 +23,27 @@ def unpatchify(
 
 
 class PatchEmbedding(nn.Module):
-    """One linear map for every patch (Dosovitskiy et al. 2021, eq. 1): a convolution whose stride is its kernel."""
+    """One linear map for every patch (Dosovitskiy et al. 2021, eq. 1): a convolution whose stride is its kernel.
 
-    def __init__(self, patch_size: tuple[int, int], in_channels: int, embed_dim: int, bias: bool = True) -> None:
+    With `norm` a LayerNorm stands on either side of it, one over the numbers of a patch, in the order of `patchify`,
+    and one over its token: Dual PatchNorm (Kumar et al. 2023, https://arxiv.org/abs/2302.01327).
+    """
+
+    def __init__(
+        self,
+        patch_size: tuple[int, int],
+        in_channels: int,
+        embed_dim: int,
+        bias: bool = True,
+        norm: bool = False,
+        norm_eps: float = 1e-6,
+    ) -> None:
         super().__init__()
+        pixels = in_channels * patch_size[0] * patch_size[1]
         self.patch_size = patch_size
-        self.proj = nn.Linear(in_channels * patch_size[0] * patch_size[1], embed_dim, bias=bias)
+        self.norm_pixels = nn.LayerNorm(pixels, eps=norm_eps) if norm else nn.Identity()
+        self.proj = nn.Linear(pixels, embed_dim, bias=bias)
+        self.norm = nn.LayerNorm(embed_dim, eps=norm_eps) if norm else nn.Identity()
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b p d"]:
-        return self.proj(patchify(images, self.patch_size))
+        return self.norm(self.proj(self.norm_pixels(patchify(images, self.patch_size))))

@@ -30,7 +30,14 @@ class ViT(nn.Module):
         super().__init__()
         self.config = config
         width, eps = config.embed_dim, config.norm_eps
-        self.patch_embed = PatchEmbedding(config.patch_hw, config.in_channels, width, bias=not config.pre_norm)
+        self.patch_embed = PatchEmbedding(
+            config.patch_hw,
+            config.in_channels,
+            width,
+            bias=not config.pre_norm,
+            norm=config.patch_norm,
+            norm_eps=eps,
+        )
         self.tokenizer = Tokenizer(
             config.grid,
             width,

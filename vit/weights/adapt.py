@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from einops import rearrange, reduce, repeat
+import torch
+from einops import einsum, rearrange, reduce, repeat
 from jaxtyping import Float
 from torch import Tensor
 
@@ -41,9 +42,9 @@ def adapt(state: Mapping[str, Tensor], own: ViTConfig, wanted: ViTConfig, new_he
         adapted.left_over = [name for name in state if name.startswith(HEAD)]
         adapted.state = {name: tensor for name, tensor in adapted.state.items() if name not in adapted.left_over}
     if own.in_channels != wanted.in_channels:
-        name = "patch_embed.proj.weight"
-        adapted.state[name] = adapt_channels(state[name], wanted.in_channels)
-        adapted.resized[name] = f"{own.in_channels} -> {wanted.in_channels} colour channels"
+        tensors = adapt_patches(adapted.state, wanted.in_channels)
+        adapted.state |= tensors
+        adapted.resized |= dict.fromkeys(tensors, f"{own.in_channels} -> {wanted.in_channels} colour channels")
     positions = adapted.state.get("pos_embed")
     prefix = num_placed_prefix_tokens(own)
     # positions of yet another grid stay as they are, to be refused for their shape
@@ -52,6 +53,35 @@ def adapt(state: Mapping[str, Tensor], own: ViTConfig, wanted: ViTConfig, new_he
         adapted.state["pos_embed"] = rearrange(table, "n d -> 1 n d")
         adapted.resized["tokenizer.pos_embed"] = f"{_by(own.grid)} -> {_by(wanted.grid)} patches"
     return adapted
+
+
+def adapt_patches(state: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
+    """The tensors of the patch embedding that depend on the number of colour channels, for another one.
+
+    Weight and bias of a norm before the projection become part of the projection, exactly: what is left of the norm
+    treats all channels alike, so that one channel still gives what equal channels gave.
+
+    Raises:
+        ValueError: that norm before a projection without bias, which leaves its bias no place.
+    """
+    weight = state["patch_embed.proj.weight"]
+    norm_weight, norm_bias = (state.get(f"patch_embed.norm_pixels.{kind}") for kind in ("weight", "bias"))
+    if norm_weight is None or norm_bias is None:
+        return {"patch_embed.proj.weight": adapt_channels(weight, channels)}
+    if "patch_embed.proj.bias" not in state:
+        raise ValueError(
+            f"in_channels={channels} cannot be had from a model with patch_norm=True and pre_norm=True: the bias of "
+            "the norm before the patch projection would have to move into the projection, which has none."
+        )
+    _, c, ph, pw = weight.shape
+    scale, shift = (rearrange(each, "(c ph pw) -> c ph pw", c=c, ph=ph) for each in (norm_weight, norm_bias))
+    ones = torch.ones(channels * ph * pw)
+    return {
+        "patch_embed.norm_pixels.weight": ones,
+        "patch_embed.norm_pixels.bias": torch.zeros_like(ones),
+        "patch_embed.proj.weight": adapt_channels(weight * scale, channels),
+        "patch_embed.proj.bias": state["patch_embed.proj.bias"] + einsum(weight, shift, "d c ph pw, c ph pw -> d"),
+    }
 
 
 def adapt_channels(weight: Float[Tensor, "d c ph pw"], channels: int) -> Float[Tensor, "d k ph pw"]:

@@ -88,9 +88,10 @@ def likeness(state: Mapping[str, Tensor]) -> str:
     size = f"{own['embed_dim']} wide, {own['depth']} blocks, patches of {ph} x {pw} pixels"
     head = f"{own['num_classes']} classes" if own["num_classes"] else "no head"
     positions = f", {state['pos_embed'].shape[1]} positions" if "pos_embed" in state else ""
+    norms = ", patches normalised (patch_norm=True)" if "patch_embed.norm_pixels.weight" in state else ""
     fitting = fitting_presets(state)
     names = f", which fits {' and '.join(fitting[:3])}" if fitting else ""
-    return f"Its tensors are those of a ViT {size}, {own['in_channels']} channels{positions}, {head}{names}."
+    return f"Its tensors are those of a ViT {size}, {own['in_channels']} channels{norms}{positions}, {head}{names}."
 
 
 def difference(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:

@@ -194,8 +194,12 @@ def _vit_pytorch_simple(architecture: str | ViTConfig, pretrained: bool) -> Peer
 def _of_vit_pytorch(kind: str, config: ViTConfig) -> Peer:
     """A model of vit-pytorch, and `config` with what every model there has."""
     own: dict[str, Any] = {"qkv_bias": False, "norm_eps": 1e-5}
+    options: dict[str, Any] = {}
     if kind == "SimpleViT":
         own |= {"class_token": False, "positions": "sincos2d", "pool": "mean"}
+    elif config.pool == "mean":
+        own["class_token"] = False
+        options["pool"] = "mean"
     config = dataclasses.replace(config, **own)
     model = getattr(importlib.import_module("vit_pytorch"), kind)(
         image_size=config.image_hw,
@@ -207,7 +211,11 @@ def _of_vit_pytorch(kind: str, config: ViTConfig) -> Peer:
         dim_head=config.head_dim,
         mlp_dim=config.mlp_hidden_dim,
         channels=config.in_channels,
+        **options,
     )
+    # old versions have the projection alone
+    normalised = any(isinstance(module, nn.LayerNorm) for module in model.to_patch_embedding)
+    config = dataclasses.replace(config, patch_norm=normalised)
     if kind == "SimpleViT" and isinstance(model.linear_head, nn.Sequential):  # old versions
         config = dataclasses.replace(config, final_norm="pooled")
     return Peer(model=model, config=config, write=_write_pth, says_its_architecture=False)

@@ -1,7 +1,8 @@
 """Our tensors and fields under timm's names, and back. Nothing here imports timm: names and shapes are all it takes.
 
 Most names are the same. timm's patch projection is a convolution (d, c, ph, pw) where ours is linear (d, c * ph * pw),
-its tokens and positions carry axes of length one, and its rotary models call LayerScale `gamma_1`.
+its tokens and positions carry axes of length one, and its rotary models call LayerScale `gamma_1`. What timm does not
+have (the norm before the patch projection) keeps our name and shape.
 
 timm spreads its ViTs over three classes, and sets some options only in code. So an architecture of timm, the entry
 point, is needed that has those options; all the others are arguments.
@@ -117,6 +118,11 @@ def timm_architecture(config: ViTConfig) -> str:
     Raises:
         ValueError: timm has none; the sentence says which fields it does not have together.
     """
+    if config.patch_norm:
+        raise ValueError(
+            "timm has no ViT with patch_norm=True, a norm before the patch projection; this package's own model folder "
+            "keeps it."
+        )
     if config.norm_eps not in (1e-6, 1e-5):
         raise ValueError(f"timm has no ViT with norm_eps={config.norm_eps}; 1e-6 and 1e-5 it has.")
     special = {

@@ -1,10 +1,12 @@
 """lucidrains/vit-pytorch's `ViT` and `SimpleViT` -> timm's names and shapes. Imports no vit-pytorch.
 
-A patch vector is `(ph pw c)` there, queries, keys and values have no bias, and LayerNorm's epsilon is 1e-5. `SimpleViT`
-has no class token, no bias behind attention, and computed positions that are no tensor of the file.
+A patch vector is `(ph pw c)` there, queries, keys and values have no bias, and LayerNorm's epsilon is 1e-5. Since 1.0
+patches are normalised before and after their projection. `SimpleViT` has no class token, no bias behind attention, and
+computed positions that are no tensor of the file.
 
-As a `ViTConfig`: `qkv_bias=False, norm_eps=1e-5`, and for `SimpleViT` also `class_token=False, positions="sincos2d",
-pool="mean"`.
+As a `ViTConfig`: `patch_norm=True` (False before 1.0), `qkv_bias=False, norm_eps=1e-5`; for `ViT(pool="mean")` also
+`class_token=False, pool="mean"`, and for `SimpleViT` these and `positions="sincos2d"`. Before 1.16 `ViT(pool="mean")`
+counts the class token into the mean, which no `ViTConfig` does, and which its tensors do not show.
 """
 
 from __future__ import annotations
@@ -30,10 +32,18 @@ NAMES = {
     "transformer.layers.{}.1.net.3": "blocks.{}.mlp.fc2",
     "transformer.layers.{}.1.net.4": "blocks.{}.mlp.fc2",
     "transformer.norm": "norm",
-    "to_patch_embedding.1": "patch_embed.proj",
     "mlp_head": "head",
     "linear_head": "head",
 }
+
+PATCH_NAMES = {
+    "to_patch_embedding.1": "patch_embed.norm_pixels",
+    "to_patch_embedding.2": "patch_embed.proj",
+    "to_patch_embedding.3": "patch_embed.norm",
+}
+"""Since 1.0."""
+
+OLD_PATCH_NAMES = {"to_patch_embedding.1": "patch_embed.proj"}
 
 OLD_NAMES = {
     "transformer.layers.{}.0.fn.to_qkv": "blocks.{}.attn.qkv",
@@ -56,18 +66,17 @@ def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of vit-pytorch under timm's names and in timm's shapes.
 
     Raises:
-        ValueError: a patch embedding with norms around it, or patches that are not square with one or three channels.
+        ValueError: patches that are not square with one or three channels.
     """
-    if "to_patch_embedding.2.weight" in state:
-        raise ValueError(
-            "this vit-pytorch model normalises every patch before and after its projection (to_patch_embedding.1 and "
-            ".3, as vit-pytorch does since 1.0), and no ViTConfig does; models of older versions, with the projection "
-            "alone, are read."
-        )
-    ours = rename(state, NAMES | OLD_NAMES)
+    patch_names = PATCH_NAMES if "to_patch_embedding.2.weight" in state else OLD_PATCH_NAMES
+    ours = rename(state, NAMES | OLD_NAMES | patch_names)
     weight = ours["patch_embed.proj.weight"]
     channels, side = square_patch(weight.shape[1])
     ours["patch_embed.proj.weight"] = rearrange(weight, "d (ph pw c) -> d c ph pw", c=channels, ph=side)
+    for name in {"patch_embed.norm_pixels.weight", "patch_embed.norm_pixels.bias"} & ours.keys():
+        ours[name] = rearrange(ours[name], "(ph pw c) -> (c ph pw)", c=channels, ph=side)
+    if "cls_token" in ours and not ours["cls_token"].numel():  # what ViT(pool="mean") has of it
+        del ours["cls_token"]
     for name in {"cls_token", "pos_embed"} & ours.keys():  # some versions have the axis of length one, some do not
         ours[name], _ = pack([ours[name]], "* n d")
     # SimpleViT has no bias there, which is a bias of zero
