@@ -45,7 +45,8 @@ class Attention(nn.Module):
         """What `forward` returns, and the weights: row i says how much token i takes from each token; rows sum to 1."""
         q, k, v = self.split_heads(tokens, rotation)
         weights = attention_weights(q, k)
-        return self.merge_heads(mix(weights.to(v.dtype), v)), weights
+        mixed = einsum(weights.to(v.dtype), v, "b heads i j, b heads j dh -> b heads i dh")
+        return self.merge_heads(mixed), weights
 
     def split_heads(
         self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None
@@ -70,32 +71,19 @@ def attend(
 def explicit_attention(
     q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"], v: Float[Tensor, "b heads j dh"]
 ) -> Float[Tensor, "b heads i dh"]:
-    """The same by plain products.
-
-    Autocast would run the softmax in float32 and cast on both sides of it: four passes over the largest tensor of the
-    layer. The kernel sums in float32 anyhow, and its result is rounded to the type of v before it is used.
-    """
-    scores = similarity(q, k)
-    with torch.autocast(scores.device.type, enabled=False):
-        weights = scores.softmax(dim=-1)
-    return mix(weights, v)
+    """The same by plain products; `baddbmm` scales inside the first, which saves a pass over the scores."""
+    b = q.shape[0]
+    q, k, v = (rearrange(part, "b heads n dh -> (b heads) n dh") for part in (q, k, v))
+    scores = torch.baddbmm(q.new_empty(()), q, k.mT, beta=0, alpha=q.shape[-1] ** -0.5)
+    return rearrange(scores.softmax(dim=-1).to(v.dtype) @ v, "(b heads) n dh -> b heads n dh", b=b)
 
 
 def attention_weights(
     q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"]
 ) -> Float[Tensor, "b heads i j"]:
     """softmax(q k^T / sqrt(dh)), in float32 where the rest is computed in half precision: for looking."""
-    return similarity(q, k).softmax(dim=-1, dtype=torch.promote_types(q.dtype, torch.float32))
-
-
-def similarity(q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"]) -> Float[Tensor, "b heads i j"]:
-    """Queries times keys, divided by sqrt(dh), so that scores of random vectors have variance 1."""
-    return einsum(q * q.shape[-1] ** -0.5, k, "b heads i dh, b heads j dh -> b heads i j")
-
-
-def mix(weights: Float[Tensor, "b heads i j"], v: Float[Tensor, "b heads j dh"]) -> Float[Tensor, "b heads i dh"]:
-    """Values, averaged with the weights."""
-    return einsum(weights, v, "b heads i j, b heads j dh -> b heads i dh")
+    scores = einsum(q * q.shape[-1] ** -0.5, k, "b heads i dh, b heads j dh -> b heads i j")
+    return scores.softmax(dim=-1, dtype=torch.promote_types(q.dtype, torch.float32))
 
 
 def prefers_explicit(q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"]) -> bool:
