@@ -5,7 +5,7 @@ from jsonargparse import ArgumentError
 
 from vit.parsing import add_model_and_images, command_parser, explain_error
 
-KNOWN = ["model.vit.patch_size", "model.vit.image_size", "trainer.max_epochs", "data.batch_size", "top-k"]
+KNOWN = ["model", "model.vit.patch_size", "model.vit.image_size", "trainer.max_epochs", "data.batch_size", "top-k"]
 
 
 @pytest.mark.parametrize(

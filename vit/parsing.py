@@ -59,8 +59,10 @@ def explain_error(message: str, known: list[str]) -> str:
     if match := re.fullmatch(r"Parser key \"config\": File does not exist: '(.+)'", message):
         return f"config file {match[1]} does not exist."
     if match := re.fullmatch(r"the following arguments are required: (.+)", message):
-        flags = ", ".join(name if name in {"images", "run"} else f"--{name}" for name in match[1].split(", "))
-        return f"missing: {flags}; --help says what for."
+        flags = [
+            f"--{name}" if name.replace("_", "-") in known or name in known else name for name in match[1].split(", ")
+        ]
+        return f"missing: {', '.join(flags)}; --help says what for."
     return message
 
 

@@ -57,10 +57,8 @@ class Predictor:
         """
         _check_device(device)
         loaded = load(source)
-        if loaded.card is None:
-            raise ValueError(
-                f"{source} is a file of weights alone; predicting needs the class names of a model folder."
-            )
+        if loaded.card is None or not loaded.card.classes:
+            raise ValueError(f"{source} names no classes, so there is nothing to predict; a folder of `vit fit` does.")
         return cls(loaded.model, loaded.card, device)
 
     def read(self, path: str) -> Image.Image:

@@ -169,3 +169,11 @@ def test_attention_that_was_given_is_not_changed() -> None:
 def test_settings_out_of_range_are_explained(wrong: dict[str, float], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         rollout(random_attention(), **wrong)  # pyright: ignore
+
+
+def test_rollout_under_autocast_is_that_of_float32() -> None:
+    attention = torch.rand(3, 2, 2, 7, 7).softmax(-1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast = rollout(attention)
+    assert under_autocast.dtype == torch.float32
+    assert torch.equal(under_autocast, rollout(attention))

@@ -43,9 +43,10 @@ def rollout(
             raise ValueError(f"{name}={share} must be from 0 to below 1.")
     result = torch.eye(attention.shape[-1], dtype=torch.float32, device=attention.device)
     result = result.expand(attention.shape[1], -1, -1)
-    for weights in attention[start_layer:]:
-        fused = _discard(_fuse(weights.float(), head_fusion), discard_ratio)
-        result = residual * result + (1 - residual) * fused @ result
+    with torch.autocast(attention.device.type, enabled=False):  # shares of a hundredth need more than bfloat16's 8 bits
+        for weights in attention[start_layer:]:
+            fused = _discard(_fuse(weights.float(), head_fusion), discard_ratio)
+            result = residual * result + (1 - residual) * fused @ result
     return result
 
 
