@@ -221,9 +221,9 @@ def header(args: argparse.Namespace, peaks: dict[torch.dtype, float]) -> list[st
         f"`python scripts/bench.py{' --compile' if args.compile else ''}` on {device}; {libraries}, transformers "
         f"{version('transformers')}; {args.rounds} rounds; matrix peak in GFLOP/s: {measured}.",
         "",
-        "Speed as a ratio to timm in the same round: median (quartiles); above 1 is faster. Then ours against the fastest",
-        "of timm, vit_pytorch, torchvision and transformers in the same round, and ours without class token against",
-        "SimpleViT, which has none.",
+        "Speed as a ratio to timm in the same round: median (quartiles); above 1 is faster. Then ours against the",
+        "fastest of timm, vit_pytorch, torchvision and transformers in the same round, and ours without class token",
+        "against SimpleViT, which has none.",
     ]
 
 
