@@ -1,9 +1,8 @@
 """The whole model: what goes in and out of it, whichever parts it is built of."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -271,16 +270,7 @@ def test_export_keeps_the_logits_and_a_free_batch_size(options: dict[str, Any]) 
     torch.testing.assert_close(program.module()(more), model(more), atol=1e-6, rtol=1e-5)
 
 
-@pytest.fixture
-def _shapes_unchecked() -> Iterator[None]:
-    """The compiler cannot look into the checks of shapes, which are off outside tests."""
-    torch.compiler.reset()
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.mark.usefixtures("_shapes_unchecked")
+@pytest.mark.usefixtures("_annotations_unchecked")
 @each_option
 def test_the_whole_model_is_one_graph_to_the_compiler(options: dict[str, Any]) -> None:
     model, batch = build(**options, depth=1), images()
@@ -292,7 +282,7 @@ def test_the_whole_model_is_one_graph_to_the_compiler(options: dict[str, Any]) -
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_shapes_unchecked")
+@pytest.mark.usefixtures("_annotations_unchecked")
 def test_the_compiled_model_trains_as_the_plain_one() -> None:
     model, batch = build(positions="rope2d", init_values=0.5), images()
     plain = torch.autograd.grad(model(batch).square().sum(), list(model.parameters()))
