@@ -314,6 +314,17 @@ def test_export_keeps_the_logits_and_a_free_batch_size(options: dict[str, Any]) 
 
 
 @pytest.mark.usefixtures("_annotations_unchecked")
+@pytest.mark.parametrize("positions", ["learned", "sincos2d", "rope2d", "rope2d_centred"])
+def test_export_of_a_model_for_any_size_may_leave_the_size_free(positions: str) -> None:
+    model = build(positions=positions, depth=1, dynamic_image_size=True)
+    rows, columns = torch.export.Dim("rows", min=2, max=9), torch.export.Dim("columns", min=2, max=9)
+    sizes = {2: 7 * rows, 3: 7 * columns}
+    program = torch.export.export(model, (images(height=35, width=28),), dynamic_shapes=(sizes,)).module()
+    for batch in (images(), images(height=28, width=42)):  # the native size and another
+        torch.testing.assert_close(program(batch), model(batch), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("_annotations_unchecked")
 @each_option
 def test_the_whole_model_is_one_graph_to_the_compiler(options: dict[str, Any]) -> None:
     model, batch = build(**options, depth=1), images()

@@ -57,7 +57,9 @@ class Tokenizer(nn.Module):
 
     def positions(self, pos_embed: Float[Tensor, "m d"], grid: tuple[int, int]) -> Float[Tensor, "n d"]:
         """What is added to the tokens of an image of that grid; nothing, where a prefix token has no place."""
-        if grid != self.grid:
+        # a comparison would fix the sizes that torch.export leaves free; resampling to the same grid changes nothing
+        is_free = any(isinstance(length, torch.SymInt) for length in grid)
+        if is_free or grid != self.grid:
             pos_embed = resample_pos_embed(pos_embed, self.grid, grid, self.num_placed_prefix_tokens)
         return F.pad(pos_embed, (0, 0, self.num_prefix_tokens - self.num_placed_prefix_tokens, 0))
 
