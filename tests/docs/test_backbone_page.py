@@ -17,6 +17,6 @@ def test_the_code_of_the_page_runs_from_top_to_bottom() -> None:
         exec(block, names)
     assert len(blocks) == 7
     assert [tuple(each.shape) for each in names["maps"]] == [(2, 192, 14, 14)] * 4
-    assert names["weights"].shape == (2, 2, 3, 197, 197)
+    assert names["weights"].shape == (12, 2, 3, 197, 197)
     assert names["tokens"].shape == (2, 197, 192)
     assert torch.isfinite(names["loss"])

@@ -56,6 +56,37 @@ def test_a_wrong_value_is_named_with_what_would_work(wrong: dict[str, object], s
         ViTConfig(**{**TINY, **wrong})
 
 
+@pytest.mark.usefixtures("_annotations_unchecked")
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"pool": "avg"}, r"pool='avg' is not known; known are: cls, map, mean\.$"),
+        ({"positions": "rope"}, "positions='rope' is not known; did you mean 'rope2d'"),
+        ({"final_norm": "token"}, "final_norm='token' is not known; did you mean 'tokens'"),
+        ({"init": "xaiver"}, "init='xaiver' is not known; did you mean 'xavier'"),
+        ({"mlp": "relu"}, "mlp='relu' is not known; did you mean 'gelu'"),
+        ({"pool": None}, "pool=None is not known"),
+        ({"image_size": 32.0}, r"image_size=32.0 is no size; whole pixels are, as 224 or as \(224, 160\)"),
+        ({"image_size": (6,)}, r"image_size=\(6,\) is no size"),
+        ({"patch_size": (3, 3, 3)}, r"patch_size=\(3, 3, 3\) is no size"),
+        ({"patch_size": "3"}, "patch_size='3' is no size"),
+        ({"num_classes": None}, "num_classes=None is a NoneType; a whole number works"),
+        ({"embed_dim": 8.0}, "embed_dim=8.0 is a float; a whole number works"),
+        ({"norm_eps": "1e-6"}, "norm_eps='1e-6' is a str; a number works"),
+        ({"init_values": "small"}, "init_values='small' is a str; a number or none works"),
+        ({"qkv_bias": "false"}, "qkv_bias='false' is a str; true or false works"),
+    ],
+)
+def test_a_misspelt_choice_or_another_kind_of_value_is_refused(wrong: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        ViTConfig(**{**TINY, **wrong})
+
+
+@pytest.mark.usefixtures("_annotations_unchecked")
+def test_whole_numbers_are_numbers_and_two_sizes_may_come_as_a_list() -> None:
+    assert ViTConfig(**{**TINY, "mlp_ratio": 2, "init_values": 1, "image_size": [6, 9]}).grid == (2, 3)
+
+
 def test_the_answer_to_an_odd_hidden_width_works() -> None:
     assert ViTConfig(**{**TINY, "mlp": "swiglu", "mlp_ratio": 1.25}).mlp_hidden_dim == 10
 

@@ -54,6 +54,21 @@ def test_drop_path_leaves_out_whole_images_and_keeps_the_expected_sum() -> None:
     assert dropped.mean().item() == pytest.approx(1, abs=0.04)
 
 
+def test_drop_path_scales_the_images_that_stay_in_one_pass_over_them() -> None:
+    passes = []
+
+    class Counted(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, function, types, arguments=(), keywords=None):
+            result = super().__torch_function__(function, types, arguments, keywords)
+            if isinstance(result, torch.Tensor) and result.shape == (4, 3, 2):
+                passes.append(function.__name__)
+            return result
+
+    DropPath(0.25)(torch.ones(4, 3, 2).as_subclass(Counted))
+    assert passes == ["mul"]
+
+
 def test_drop_path_does_nothing_when_evaluating() -> None:
     branch = torch.ones(3, 2, 2)
     assert DropPath(0.9).eval()(branch) is branch

@@ -1,5 +1,8 @@
 """Every initial value."""
 
+import subprocess
+import sys
+
 import torch
 
 from vit.nn import ViT, ViTConfig
@@ -40,3 +43,10 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another() -> None:
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
+
+
+def test_on_the_meta_device_nothing_is_computed_and_the_compiler_is_not_imported() -> None:
+    build = "import sys, torch; from vit.nn import create_model; torch.set_default_device('meta')"
+    build += "; model = create_model('vit_lite_6_4_32', positions='sincos2d'); assert model.tokenizer.pos_embed.is_meta"
+    # torch._dynamo costs 5 s
+    subprocess.run([sys.executable, "-c", build + "; assert 'torch._dynamo' not in sys.modules"], check=True)

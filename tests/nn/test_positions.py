@@ -117,6 +117,12 @@ def test_resampling_keeps_a_constant_table_and_the_prefix() -> None:
     torch.testing.assert_close(resampled[2:], torch.ones(35, 3), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("grid", [(2, 3), (14, 14)])
+def test_resampling_to_the_same_grid_changes_nothing(grid: tuple[int, int]) -> None:
+    table = torch.randn(1 + grid[0] * grid[1], 5)
+    assert torch.equal(resample_pos_embed(table, grid, grid), table)
+
+
 def test_resampling_lets_gradients_through() -> None:
     table = torch.randn(1 + 6, 3, requires_grad=True)
     resample_pos_embed(table, (2, 3), (3, 3)).sum().backward()

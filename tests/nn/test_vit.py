@@ -1,9 +1,8 @@
 """The whole model: what goes in and out of it, whichever parts it is built of."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor, nn
@@ -176,10 +175,35 @@ def test_features_are_the_tokens_of_the_patches_on_their_grid() -> None:
     model, batch = build(num_register_tokens=2), images()
     (last,) = model.features(batch, layers=[2], normalise=True)
     torch.testing.assert_close(last[:, :, 1, 2], model.encode(batch)[:, 3 + 1 * 3 + 2])
-    first, last = model.features(batch, layers=[2, 0])
+    (first,) = model.features(batch, layers=[0])
     by_hand = model.blocks[0](model.embed(batch))
     torch.testing.assert_close(first[:, :, 0, 1], by_hand[:, 3 + 1])
     assert not torch.allclose(first, last)
+
+
+@each_option
+def test_tokens_and_attention_in_one_pass_are_those_of_two(options: dict[str, Any]) -> None:
+    model, batch = build(**options), images()
+    tokens, weights = model.encode_with_attention(batch)
+    assert torch.equal(weights, model.attention(batch))
+    torch.testing.assert_close(tokens, model.encode(batch), atol=1e-5, rtol=1e-5)  # another kernel
+
+
+def test_one_pass_runs_every_block_once() -> None:
+    model, ran = build(), []
+    for layer, block in enumerate(model.blocks):
+        block.mlp.register_forward_hook(lambda *_, layer=layer: ran.append(layer))
+    model.encode_with_attention(images())
+    assert ran == [0, 1, 2]
+
+
+def test_layers_come_in_the_order_asked_for() -> None:
+    model, batch = build(), images()
+    maps, weights = model.features(batch), model.attention(batch)
+    for backwards in ([2, 0], [1, 1, 0]):
+        for found, layer in zip(model.features(batch, layers=backwards), backwards, strict=True):
+            assert torch.equal(found, maps[layer])
+        torch.testing.assert_close(model.attention(batch, layers=backwards), weights[backwards], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("layers", [[3], [-1], []])
@@ -198,16 +222,34 @@ def test_maps_with_holes_are_refused() -> None:
 # sizes
 
 
+@pytest.mark.usefixtures("_annotations_unchecked")
 def test_other_images_than_the_models_are_refused_with_what_would_work() -> None:
-    model = build()
-    with pytest.raises(ValueError, match=r"images are 2 x 21 x 14 .*takes 2 x 14 x 21; .*model.resize\(\(21, 14\)\)"):
-        model(images(height=21, width=14))
-    with pytest.raises(ValueError, match=r"images are 3 x 14 x 21 .*this model takes 2 x 14 x 21"):
-        model(torch.randn(1, 3, 14, 21))
-    with pytest.raises(ValueError, match="takes 2 x any height x width"):
-        build(dynamic_image_size=True)(torch.randn(1, 3, 14, 21))
-    with pytest.raises(ValueError, match="takes multiples of its patch, 7 x 7; crop, pad or resize"):
-        build(dynamic_image_size=True)(images(height=15))
+    model, dynamic = build(), build(dynamic_image_size=True)
+    for network, batch, sentence in (
+        (model, torch.randn(2, 14, 21), r"3 axes, .*takes 4: .*images\[None\] makes a batch of one image"),
+        (model, torch.randn(1, 2, 2, 14, 21), r"5 axes, .*images.flatten\(0, 1\) one of a batch of clips"),
+        (model, torch.randn(1, 3, 14, 21), "have 3 channels, but this model takes 2; .*with in_channels=3"),
+        (dynamic, torch.randn(1, 3, 35, 35), "have 3 channels, but this model takes 2"),
+        (model, images(height=15), "are 15 x 21 .*no whole number of patches of 7 x 7; .* resize them to 14 x 21"),
+        (dynamic, images(height=15), "no whole number of patches of 7 x 7; .*to multiples of 7 x 7"),
+        (dynamic, images(height=0), "are 0 x 21 .*no whole number of patches"),
+        (model, images(height=21, width=14), r"are 21 x 14 .*takes 14 x 21; .*model.resize\(\(21, 14\)\)"),
+    ):
+        for refuse in (network, network.encode_with_attention, network.grid_of):
+            with pytest.raises(ValueError, match=sentence):
+                refuse(batch)
+
+
+def test_the_grid_of_images_is_rows_then_columns() -> None:
+    assert build().grid_of(images()) == (2, 3)
+    assert build(dynamic_image_size=True).grid_of(images(height=35, width=28)) == (5, 4)
+
+
+@each_option
+def test_no_images_have_no_logits(options: dict[str, Any]) -> None:
+    model = build(**options)
+    assert model(images(0)).shape == (0, 5)
+    assert model.attention(images(0)).shape[:2] == (3, 0)
 
 
 @each_option
@@ -271,16 +313,18 @@ def test_export_keeps_the_logits_and_a_free_batch_size(options: dict[str, Any]) 
     torch.testing.assert_close(program.module()(more), model(more), atol=1e-6, rtol=1e-5)
 
 
-@pytest.fixture
-def _shapes_unchecked() -> Iterator[None]:
-    """The compiler cannot look into the checks of shapes, which are off outside tests."""
-    torch.compiler.reset()
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+@pytest.mark.usefixtures("_annotations_unchecked")
+@pytest.mark.parametrize("positions", ["learned", "sincos2d", "rope2d", "rope2d_centred"])
+def test_export_of_a_model_for_any_size_may_leave_the_size_free(positions: str) -> None:
+    model = build(positions=positions, depth=1, dynamic_image_size=True)
+    rows, columns = torch.export.Dim("rows", min=2, max=9), torch.export.Dim("columns", min=2, max=9)
+    sizes = {2: 7 * rows, 3: 7 * columns}
+    program = torch.export.export(model, (images(height=35, width=28),), dynamic_shapes=(sizes,)).module()
+    for batch in (images(), images(height=28, width=42)):  # the native size and another
+        torch.testing.assert_close(program(batch), model(batch), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.usefixtures("_shapes_unchecked")
+@pytest.mark.usefixtures("_annotations_unchecked")
 @each_option
 def test_the_whole_model_is_one_graph_to_the_compiler(options: dict[str, Any]) -> None:
     model, batch = build(**options, depth=1), images()
@@ -292,7 +336,7 @@ def test_the_whole_model_is_one_graph_to_the_compiler(options: dict[str, Any]) -
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_shapes_unchecked")
+@pytest.mark.usefixtures("_annotations_unchecked")
 def test_the_compiled_model_trains_as_the_plain_one() -> None:
     model, batch = build(positions="rope2d", init_values=0.5), images()
     plain = torch.autograd.grad(model(batch).square().sum(), list(model.parameters()))

@@ -1,4 +1,4 @@
-"""images -> logits: the backbone, made of torch and einops alone.
+"""images -> logits: the backbone, made of torch and einops (and jaxtyping's annotations) alone.
 
     config.py         ViTConfig: the schema of a model, validated
     presets.py        named architectures, a table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vit.nn.presets import PRESETS
 from vit.spelling import did_you_mean
@@ -26,7 +26,8 @@ class ViTConfig:
     """Architecture of a plain ViT (Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929, table 1 and section 3.1).
 
     Raises:
-        ValueError: a patch does not divide the image, heads do not divide the width, or a number is out of its range.
+        ValueError: a field has another type or is none of the choices, a patch does not divide the image, heads do not
+            divide the width, or a number is out of its range.
     """
 
     image_size: Size = 224
@@ -123,9 +124,23 @@ class ViTConfig:
     """Standard deviation of the initial position embedding; 0.02 as in timm, more for narrow models on small images."""
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         self._check_sizes()
         self._check_numbers()
         self._check_combinations()
+
+    def _check_kinds(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if get_origin(kind) is Literal:
+                choices = get_args(kind)
+                _require(value in choices, f"{name}={value!r} is not known{did_you_mean(str(value), choices)}")
+            elif kind == Size:
+                _require(_is_size(value), f"{name}={value!r} is no size; whole pixels are, as 224 or as (224, 160).")
+            else:
+                taken = get_args(kind) or (kind,)
+                known = isinstance(value, (int, *taken) if float in taken else taken)
+                _require(known, f"{name}={value!r} is a {type(value).__name__}; {_KINDS[kind]} works.")
 
     def _check_sizes(self) -> None:
         for side, image, patch in zip(("height", "width"), self.image_hw, self.patch_hw, strict=True):
@@ -250,6 +265,15 @@ class ViTConfig:
             if key not in fields:
                 raise ValueError(f"ViTConfig has no field {key!r}{did_you_mean(key, fields)}")
         return cls(**{**PRESETS[name], **changes})
+
+
+_KINDS = {int: "a whole number", float: "a number", float | None: "a number or none", bool: "true or false"}
+
+
+def _is_size(value: Any) -> bool:
+    """Whether this is a whole number, or two of them."""
+    sides = value if isinstance(value, tuple | list) else (value, value)
+    return len(sides) == 2 and all(isinstance(side, int) for side in sides)
 
 
 def _require(condition: bool, sentence: str) -> None:

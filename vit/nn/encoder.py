@@ -62,7 +62,7 @@ class DropPath(nn.Module):
             return branch
         keep = 1 - self.rate
         kept = torch.empty(branch.shape[0], 1, 1, dtype=branch.dtype, device=branch.device).bernoulli_(keep)
-        return branch * kept / keep
+        return branch * (kept / keep)  # one pass over the branch, not two
 
     def extra_repr(self) -> str:
         """The rate, for printing."""

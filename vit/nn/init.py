@@ -25,7 +25,12 @@ from vit.nn.tokens import Tokenizer
 
 
 def init_weights(model: nn.Module, scheme: Literal["trunc_normal", "xavier"], pos_embed_std: float) -> None:
-    """Overwrite all parameters of `model`, drawing from torch's global generator in the order of `model.modules()`."""
+    """Overwrite all parameters of `model`, drawing from torch's global generator in the order of `model.modules()`.
+
+    On the device "meta" nothing is drawn; call it again once the model is on another (`model.to_empty`).
+    """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return  # no values are kept there, and drawing them would import the compiler, for 5 s
     for module in model.modules():
         if isinstance(module, nn.Linear):
             _init_linear(module, scheme)

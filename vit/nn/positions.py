@@ -20,12 +20,15 @@ def sincos2d(grid: tuple[int, int], embed_dim: int, temperature: float = 10000.0
 
     Beyer et al. 2022, https://arxiv.org/abs/2205.01580, as in big_vision and vit-pytorch's SimpleViT: frequencies fall
     geometrically from 1 to 1 / temperature, both included. (MAE and timm stop one step before.)
+
+    Computed on the CPU, then moved to the default device: on "meta" a computation would import the compiler, for 5 s.
     """
-    num_bands = embed_dim // 4
-    frequencies = temperature ** -(torch.arange(num_bands) / max(num_bands - 1, 1))
-    rows, columns = _coordinates(grid)
+    cpu, num_bands = torch.device("cpu"), embed_dim // 4
+    frequencies = temperature ** -(torch.arange(num_bands, device=cpu) / max(num_bands - 1, 1))
+    rows, columns = _coordinates(grid, cpu)
     angles = [rearrange(where, "p -> p 1") * frequencies for where in (columns, rows)]
-    return torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=-1)
+    table = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=-1)
+    return table.to(torch.get_default_device())
 
 
 class Rotation(NamedTuple):
@@ -98,7 +101,7 @@ def resample_pos_embed(
     return torch.cat([prefix, rearrange(table, "1 d gh gw -> (gh gw) d").to(prefix.dtype)])
 
 
-def _coordinates(grid: tuple[int, int], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+def _coordinates(grid: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
     """Row and column of every patch, in reading order."""
     rows = torch.arange(grid[0], dtype=torch.float32, device=device)
     columns = torch.arange(grid[1], dtype=torch.float32, device=device)

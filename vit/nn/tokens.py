@@ -1,7 +1,7 @@
 """patches -> tokens: class token and registers in front, and where each token stands added to what it shows."""
 
 import torch
-from einops import pack, repeat
+from einops import repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,15 +49,17 @@ class Tokenizer(nn.Module):
 
     def forward(self, patches: Float[Tensor, "b p d"], grid: tuple[int, int]) -> Float[Tensor, "b n d"]:
         prefix = [token for token in (self.cls_token, self.dist_token, self.reg_token) if token is not None]
-        prefix = [repeat(token, "... d -> b ... d", b=patches.shape[0]) for token in prefix]
-        tokens, _ = pack([*prefix, patches], "b * d")
+        prefix = [repeat(torch.atleast_2d(token), "n d -> b n d", b=patches.shape[0]) for token in prefix]
+        tokens = torch.cat([*prefix, patches], dim=1)
         if self.pos_embed is not None:
             tokens = tokens + self.positions(self.pos_embed, grid)
         return self.patch_dropout(self.dropout(tokens))
 
     def positions(self, pos_embed: Float[Tensor, "m d"], grid: tuple[int, int]) -> Float[Tensor, "n d"]:
         """What is added to the tokens of an image of that grid; nothing, where a prefix token has no place."""
-        if grid != self.grid:
+        # a comparison would fix the sizes that torch.export leaves free; resampling to the same grid changes nothing
+        is_free = any(isinstance(length, torch.SymInt) for length in grid)
+        if is_free or grid != self.grid:
             pos_embed = resample_pos_embed(pos_embed, self.grid, grid, self.num_placed_prefix_tokens)
         return F.pad(pos_embed, (0, 0, self.num_prefix_tokens - self.num_placed_prefix_tokens, 0))
 
@@ -86,7 +88,7 @@ class PatchDropout(nn.Module):
         prefix, patches = tokens[:, : self.num_prefix_tokens], tokens[:, self.num_prefix_tokens :]
         kept = self.draw(patches)
         patches = patches.gather(1, repeat(kept, "b kept -> b kept d", d=tokens.shape[-1]))
-        return pack([prefix, patches], "b * d")[0]
+        return torch.cat([prefix, patches], dim=1)
 
     def draw(self, patches: Float[Tensor, "b p d"]) -> Int[Tensor, "b kept"]:
         """Which patches stay: as many in every image, at least one, all subsets equally likely."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 import torch
 from einops import rearrange
@@ -72,19 +71,50 @@ class ViT(nn.Module):
         Raises:
             ValueError: the images have another size or number of channels than the model.
         """
-        tokens, rotation = self.embed(images), self.rotation(images)
-        for block in self._first_blocks(self.config.depth):
+        tokens, rotation = self._enter(images, self.grid_of(images))
+        for block in self.blocks:
             tokens = self._run(block, tokens, rotation)
         return self.norm(tokens)
 
     def embed(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         """Tokens as they enter the first block."""
-        grid = self._grid_of(images)
-        return self.norm_pre(self.tokenizer(self.patch_embed(images), grid))
+        return self._enter(images, self.grid_of(images))[0]
 
     def rotation(self, images: Float[Tensor, "b c h w"]) -> Rotation | None:
         """How far the tokens of these images turn inside attention; none unless positions are rotary."""
-        return None if self.rotary is None else self.rotary(self._grid_of(images), images.device)
+        return None if self.rotary is None else self.rotary(self.grid_of(images), images.device)
+
+    def grid_of(self, images: Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of a batch of images, (b, c, h, w), once they are known to fit.
+
+        Raises:
+            ValueError: other axes, channels or sizes than the model takes; the sentence says which, and what would do.
+        """
+        config = self.config
+        if images.ndim != 4:
+            raise ValueError(
+                f"images have {images.ndim} axes, but this model takes 4: batch x channels x height x width; "
+                "images[None] makes a batch of one image, images.flatten(0, 1) one of a batch of clips."
+            )
+        channels, height, width = images.shape[1:]
+        if channels != config.in_channels:
+            raise ValueError(
+                f"images have {channels} channels, but this model takes {config.in_channels}; convert the images, or "
+                f"build the model with in_channels={channels}."
+            )
+        (ph, pw), (native_h, native_w) = config.patch_hw, config.image_hw
+        if height % ph or width % pw or not height or not width:
+            fitting = f"multiples of {ph} x {pw}" if config.dynamic_image_size else f"{native_h} x {native_w}"
+            raise ValueError(
+                f"images are {height} x {width} (height x width), which is no whole number of patches of {ph} x {pw}; "
+                f"crop, pad or resize them to {fitting}."
+            )
+        if not config.dynamic_image_size and (height, width) != (native_h, native_w):
+            raise ValueError(
+                f"images are {height} x {width} (height x width), but this model takes {native_h} x {native_w}; resize "
+                f"the images, call model.resize(({height}, {width})), or build it with dynamic_image_size=True."
+            )
+        return height // ph, width // pw
 
     def distillation_logits(
         self, images: Float[Tensor, "b c h w"]
@@ -103,7 +133,7 @@ class ViT(nn.Module):
     def features(
         self, images: Float[Tensor, "b c h w"], layers: Sequence[int] | None = None, normalise: bool = False
     ) -> list[Float[Tensor, "b d gh gw"]]:
-        """What all blocks, or the given ones (0 is nearest the image), put out, as maps, in ascending order.
+        """What all blocks, or the given ones (0 is nearest the image), put out, as maps, in the order asked for.
 
         For detection and segmentation code. Prefix tokens are left out. Blocks behind the last one do not run.
 
@@ -117,19 +147,20 @@ class ViT(nn.Module):
         """
         if self.training and self.config.patch_drop_rate:
             raise ValueError("in training patch_drop_rate leaves holes in the maps; call model.eval() first.")
-        wanted = self._checked(layers)
-        tokens, rotation = self.embed(images), self.rotation(images)
-        maps: list[Tensor] = []
-        for layer, block in enumerate(self._first_blocks(wanted[-1] + 1)):
+        wanted, grid = self._checked(layers), self.grid_of(images)
+        norm = self.norm if normalise else nn.Identity()
+        maps: dict[int, Tensor] = {}
+        tokens, rotation = self._enter(images, grid)
+        for layer, block in enumerate(self.blocks[: max(wanted) + 1]):
             tokens = self._run(block, tokens, rotation)
             if layer in wanted:
-                maps.append(self._as_map(self.norm(tokens) if normalise else tokens, self._grid_of(images)))
-        return maps
+                maps[layer] = self._as_map(norm(tokens), grid)
+        return [maps[layer] for layer in wanted]
 
     def attention(
         self, images: Float[Tensor, "b c h w"], layers: Sequence[int] | None = None
     ) -> Float[Tensor, "layers b heads n n"]:
-        """Attention weights of all blocks, or of the given ones (0 is nearest the image), in ascending order.
+        """Attention weights of all blocks, or of the given ones (0 is nearest the image), in the order asked for.
 
         Exact: the softmax that the forward pass multiplies by, whichever kernel it uses. Row i is the distribution over
         the tokens that token i takes from. Blocks that were not asked for run as always, and those behind the last one
@@ -138,16 +169,17 @@ class ViT(nn.Module):
         Raises:
             ValueError: a layer that the model does not have.
         """
-        wanted = self._checked(layers)
-        tokens, rotation = self.embed(images), self.rotation(images)
-        maps: list[Tensor] = []
-        for layer, block in enumerate(self._first_blocks(wanted[-1] + 1)):
-            if layer in wanted:
-                tokens, weights = block.forward_with_weights(tokens, rotation)
-                maps.append(weights)
-            else:
-                tokens = block(tokens, rotation)
-        return torch.stack(maps)
+        return self._look(images, self._checked(layers))[1]
+
+    def encode_with_attention(
+        self, images: Float[Tensor, "b c h w"]
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "layers b heads n n"]]:
+        """What `encode` returns, and the `attention` of all blocks, in one pass.
+
+        Tokens are those of `encode` up to rounding, since the blocks mix values by the explicit weights.
+        """
+        tokens, weights = self._look(images, range(self.config.depth))
+        return self.norm(tokens), weights
 
     def resize(self, image_size: Size) -> "ViT":
         """Make this model one for images of another size, and return it.
@@ -169,44 +201,40 @@ class ViT(nn.Module):
         """
         self.grad_checkpointing = enable
 
-    def _run(self, block: Block, tokens: Tensor, rotation: Rotation | None) -> Tensor:
+    def _enter(self, images: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Rotation | None]:
+        """Tokens as they enter the first block, and how far they turn in all of them."""
+        tokens = self.norm_pre(self.tokenizer(self.patch_embed(images), grid))
+        return tokens, None if self.rotary is None else self.rotary(grid, images.device)
+
+    def _run(self, block: nn.Module, tokens: Tensor, rotation: Rotation | None) -> Tensor:
         if self.grad_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, tokens, rotation, use_reentrant=False)
         return block(tokens, rotation)
 
-    def _first_blocks(self, count: int) -> Iterator[Block]:
-        for block in islice(self.blocks, count):
+    def _look(self, images: Tensor, layers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Tokens after the last of these blocks, and the attention weights of them all, in their order."""
+        tokens, rotation = self._enter(images, self.grid_of(images))
+        weights: dict[int, Tensor] = {}
+        for layer, block in enumerate(self.blocks[: max(layers) + 1]):
             assert isinstance(block, Block)
-            yield block
+            if layer in layers:
+                tokens, weights[layer] = block.forward_with_weights(tokens, rotation)
+            else:
+                tokens = self._run(block, tokens, rotation)
+        return tokens, torch.stack([weights[layer] for layer in layers])
 
     def _as_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         patches = tokens[:, self.config.num_prefix_tokens :]
         return rearrange(patches, "b (gh gw) d -> b d gh gw", gh=grid[0], gw=grid[1])
 
-    def _checked(self, layers: Sequence[int] | None) -> list[int]:
-        """The layers in ascending order, each once."""
-        wanted = sorted(set(range(self.config.depth) if layers is None else layers))
-        if not wanted or wanted[0] < 0 or wanted[-1] >= self.config.depth:
+    def _checked(self, layers: Sequence[int] | None) -> Sequence[int]:
+        """The layers in the order asked for, all of them by default."""
+        wanted = range(self.config.depth) if layers is None else layers
+        if not wanted or min(wanted) < 0 or max(wanted) >= self.config.depth:
             raise ValueError(
                 f"layers={layers} asks for blocks that are not there; this model has 0 to {self.config.depth - 1}."
             )
         return wanted
-
-    def _grid_of(self, images: Tensor) -> tuple[int, int]:
-        """Rows and columns of patches of these images, once they are known to fit."""
-        config = self.config
-        channels, height, width = images.shape[1:]
-        (ph, pw), fixed = config.patch_hw, not config.dynamic_image_size
-        given = f"images are {channels} x {height} x {width} (channels x height x width), but this model takes "
-        if channels != config.in_channels or (fixed and (height, width) != config.image_hw):
-            size = f"{config.image_hw[0]} x {config.image_hw[1]}" if fixed else "any height x width"
-            raise ValueError(
-                f"{given}{config.in_channels} x {size}; convert the images, call model.resize(({height}, {width})), or "
-                "build the model with that image_size and in_channels."
-            )
-        if height % ph or width % pw or not height or not width:
-            raise ValueError(f"{given}multiples of its patch, {ph} x {pw}; crop, pad or resize the images.")
-        return height // ph, width // pw
 
 
 def _blocks(config: ViTConfig) -> Iterator[Block]:
