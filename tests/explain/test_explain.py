@@ -40,7 +40,7 @@ def test_a_map_lies_where_the_attention_went() -> None:
     network = model(depth=1)
     weights = torch.zeros(1, 1, 1, 16, 16)
     weights[..., 1 + 5 * 2 + 4] = 1.0  # all look at the patch of the last row and column
-    network.attention = lambda images: weights  # pyright: ignore
+    network.encode_with_attention = lambda images: (network.encode(images), weights)  # pyright: ignore
     heat = explain(network, images(1)).maps[0]
     assert heat[2, 4] == 0.5
     assert heat.sum() == 0.5
@@ -79,7 +79,7 @@ def test_the_model_is_left_as_it_was_found(training: bool) -> None:
 
 def test_the_model_is_left_as_it_was_found_after_an_error_too() -> None:
     network = model().train()
-    with pytest.raises(ValueError, match="images are 1 x 5 x 5"):
+    with pytest.raises(ValueError, match="images are 5 x 5 "):
         explain(network, torch.zeros(1, 1, 5, 5))
     assert network.training
 
@@ -125,3 +125,15 @@ def test_of_a_distilled_model_both_tokens_rows_count_alike() -> None:
     network, batch = pooled_otherwise(distilled=True), torch.randn(2, 3, 6, 10)
     rows = rollout(network.attention(batch))
     assert_close(explain(network, batch).maps, rows[:, :2, 2:].mean(dim=1).reshape(2, 3, 5))
+
+
+def test_an_image_of_another_size_is_explained_on_its_own_grid() -> None:
+    network, batch = pooled_otherwise(dynamic_image_size=True), torch.randn(2, 3, 10, 4)
+    rows = rollout(network.attention(batch))
+    assert_close(explain(network, batch).maps, rows[:, 0, 1:].reshape(2, 5, 2))
+
+
+def test_a_model_without_classes_is_told_what_explains_it() -> None:
+    backbone = ViT(ViTConfig(image_size=4, patch_size=2, embed_dim=4, depth=1, num_heads=1, num_classes=0))
+    with pytest.raises(ValueError, match="num_classes=0 predicts nothing; rollout"):
+        explain(backbone, torch.randn(1, 3, 4, 4))

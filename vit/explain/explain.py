@@ -50,12 +50,15 @@ def explain(
         residual: As in `rollout`.
 
     Raises:
-        ValueError: as `rollout`, or images of another size than the model's.
+        ValueError: as `rollout`, images that do not fit the model, or a model without classes.
     """
+    if model.config.num_classes == 0:
+        raise ValueError("a model with num_classes=0 predicts nothing; rollout(model.attention(images)) explains it.")
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        tokens, attention = model.encode(images), model.attention(images)
+        grid = model.grid_of(images)
+        tokens, attention = model.encode_with_attention(images)
         logits, read = model.classify(tokens), model.pool.weights(tokens)
     finally:
         for module, training in modes.items():
@@ -68,7 +71,7 @@ def explain(
     settings += f", discard {discard_ratio:g}" if discard_ratio else ""
     settings += f", from layer {start_layer}" if start_layer else ""
     return Explanation(
-        maps=rearrange(patches, "b (gh gw) -> b gh gw", gh=model.config.grid[0]),
+        maps=rearrange(patches, "b (gh gw) -> b gh gw", gh=grid[0]),
         target=probabilities.argmax(dim=-1),
         probabilities=probabilities,
         method=f"attention rollout ({settings})",
