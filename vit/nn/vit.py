@@ -44,7 +44,7 @@ class ViT(nn.Module):
             distilled=config.distilled,
             num_register_tokens=config.num_register_tokens,
             positions=config.positions,
-            prefix_positions=config.prefix_positions,
+            num_placed_prefix_tokens=config.num_placed_prefix_tokens,
             drop_rate=config.drop_rate,
             patch_drop_rate=config.patch_drop_rate,
         )
@@ -242,7 +242,7 @@ def _blocks(config: ViTConfig) -> Iterator[Block]:
         yield Block(
             config.embed_dim,
             config.num_heads,
-            config.mlp_ratio,
+            config.mlp_hidden_dim,
             config.qkv_bias,
             config.drop_rate,
             config.drop_path_rate * layer / max(config.depth - 1, 1),
@@ -267,7 +267,7 @@ def _pool(config: ViTConfig) -> ClassTokenPool | DistilledPool | MeanPool | Atte
         return AttentionPool(
             config.embed_dim,
             config.num_heads,
-            config.mlp_ratio,
+            config.mlp_hidden_dim,
             config.num_prefix_tokens,
             activation=config.mlp,
             norm_eps=config.norm_eps,
