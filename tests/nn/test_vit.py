@@ -228,12 +228,12 @@ def test_other_images_than_the_models_are_refused_with_what_would_work() -> None
     for network, batch, sentence in (
         (model, torch.randn(2, 14, 21), r"3 axes, .*takes 4: .*images\[None\] makes a batch of one image"),
         (model, torch.randn(1, 2, 2, 14, 21), r"5 axes, .*images.flatten\(0, 1\) one of a batch of clips"),
-        (model, torch.randn(1, 3, 14, 21), "have 3 channels, but this model takes 2; .*with in_channels=3"),
-        (dynamic, torch.randn(1, 3, 35, 35), "have 3 channels, but this model takes 2"),
-        (model, images(height=15), "are 15 x 21 .*no whole number of patches of 7 x 7; .* resize them to 14 x 21"),
+        (model, torch.randn(1, 3, 14, 21), "are 3 x 14 x 21 .*, but this model takes 2 channels; .*with in_channels=3"),
+        (dynamic, torch.randn(1, 3, 35, 35), "this model takes 2 channels"),
+        (model, images(height=15), "are 2 x 15 x 21 .*no whole number of patches of 7 x 7; .* resize them to 14 x 21"),
         (dynamic, images(height=15), "no whole number of patches of 7 x 7; .*to multiples of 7 x 7"),
-        (dynamic, images(height=0), "are 0 x 21 .*no whole number of patches"),
-        (model, images(height=21, width=14), r"are 21 x 14 .*takes 14 x 21; .*model.resize\(\(21, 14\)\)"),
+        (dynamic, images(height=0), "are 2 x 0 x 21 .*no whole number of patches"),
+        (model, images(height=21, width=14), r"are 2 x 21 x 14 .*takes 14 x 21 pixels; .*model.resize\(\(21, 14\)\)"),
     ):
         for refuse in (network, network.encode_with_attention, network.grid_of):
             with pytest.raises(ValueError, match=sentence):

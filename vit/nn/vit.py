@@ -99,20 +99,20 @@ class ViT(nn.Module):
         channels, height, width = images.shape[1:]
         if channels != config.in_channels:
             raise ValueError(
-                f"images have {channels} channels, but this model takes {config.in_channels}; convert the images, or "
-                f"build the model with in_channels={channels}."
+                f"images are {channels} x {height} x {width} (channels x height x width), but this model takes "
+                f"{config.in_channels} channels; convert the images, or build the model with in_channels={channels}."
             )
         (ph, pw), (native_h, native_w) = config.patch_hw, config.image_hw
         if height % ph or width % pw or not height or not width:
             fitting = f"multiples of {ph} x {pw}" if config.dynamic_image_size else f"{native_h} x {native_w}"
             raise ValueError(
-                f"images are {height} x {width} (height x width), which is no whole number of patches of {ph} x {pw}; "
-                f"crop, pad or resize them to {fitting}."
+                f"images are {channels} x {height} x {width} (channels x height x width), which is no whole number of "
+                f"patches of {ph} x {pw}; crop, pad or resize them to {fitting}."
             )
         if not config.dynamic_image_size and (height, width) != (native_h, native_w):
             raise ValueError(
-                f"images are {height} x {width} (height x width), but this model takes {native_h} x {native_w}; resize "
-                f"the images, call model.resize(({height}, {width})), or build it with dynamic_image_size=True."
+                f"images are {channels} x {height} x {width} (channels x height x width), but this model takes "
+                f"{native_h} x {native_w} pixels; resize the images, call model.resize(({height}, {width})), or build it with dynamic_image_size=True."
             )
         return height // ph, width // pw
 
