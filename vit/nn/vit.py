@@ -112,8 +112,8 @@ class ViT(nn.Module):
         if not config.dynamic_image_size and (height, width) != (native_h, native_w):
             raise ValueError(
                 f"images are {channels} x {height} x {width} (channels x height x width), but this model takes "
-                f"{native_h} x {native_w} pixels; resize the images, call model.resize(({height}, {width})), or build it "
-                "with dynamic_image_size=True."
+                f"{native_h} x {native_w} pixels; resize the images, call model.resize(({height}, {width})), or build "
+                "it with dynamic_image_size=True."
             )
         return height // ph, width // pw
 
