@@ -22,6 +22,12 @@ def test_class_distillation_and_register_tokens_stand_before_the_patches() -> No
     assert ViTConfig(class_token=False, pool="mean").num_prefix_tokens == 0
 
 
+def test_prefix_tokens_have_places_only_if_positions_are_learned_and_theirs_too() -> None:
+    assert ViTConfig(num_register_tokens=3).num_placed_prefix_tokens == 4
+    assert ViTConfig(num_register_tokens=3, prefix_positions=False).num_placed_prefix_tokens == 0
+    assert ViTConfig(num_register_tokens=3, positions="sincos2d").num_placed_prefix_tokens == 0
+
+
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [

@@ -41,7 +41,7 @@ def test_layer_scale_multiplies_each_channel() -> None:
 
 
 def test_a_block_is_attention_then_mlp_each_added_to_what_came_in() -> None:
-    block, tokens = Block(6, 2, init_values=0.3, drop_path_rate=0.5).eval(), torch.randn(2, 5, 6)
+    block, tokens = Block(6, 2, 24, init_values=0.3, drop_path_rate=0.5).eval(), torch.randn(2, 5, 6)
     after = tokens + 0.3 * block.attn(block.norm1(tokens))
     torch.testing.assert_close(block(tokens), after + 0.3 * block.mlp(block.norm2(after)))
 

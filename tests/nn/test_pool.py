@@ -15,14 +15,14 @@ def test_pools_worked_by_hand() -> None:
 
 
 def test_attention_pooling_ignores_prefix_tokens_and_order() -> None:
-    pool, tokens = AttentionPool(6, 2, 4.0, num_prefix_tokens=1), torch.randn(2, 5, 6)
+    pool, tokens = AttentionPool(6, 2, 24, num_prefix_tokens=1), torch.randn(2, 5, 6)
     torch.nn.init.normal_(pool.latent)
     other = torch.cat([torch.randn(2, 1, 6), tokens[:, [4, 2, 1, 3]]], dim=1)
     torch.testing.assert_close(pool(tokens), pool(other))
 
 
 def test_attention_pooling_of_equal_patches_is_that_of_one() -> None:
-    pool, patch = AttentionPool(6, 2, 4.0, num_prefix_tokens=0), torch.randn(2, 1, 6)
+    pool, patch = AttentionPool(6, 2, 24, num_prefix_tokens=0), torch.randn(2, 1, 6)
     torch.testing.assert_close(pool(patch.expand(2, 7, 6)), pool(patch))
 
 
@@ -41,7 +41,7 @@ def test_weights_say_how_much_of_each_token_is_in_the_pooled_one() -> None:
 
 
 def test_weights_of_attention_pooling_are_those_it_mixes_values_with() -> None:
-    pool, tokens = AttentionPool(6, 1, 4.0, num_prefix_tokens=1), torch.randn(2, 5, 6)
+    pool, tokens = AttentionPool(6, 1, 24, num_prefix_tokens=1), torch.randn(2, 5, 6)
     torch.nn.init.normal_(pool.latent)
     weights = pool.weights(tokens)
     assert weights[:, 0].tolist() == [0, 0]

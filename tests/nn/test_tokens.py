@@ -6,7 +6,9 @@ from vit.nn.tokens import PatchDropout, Tokenizer
 
 
 def test_tokens_come_as_class_distillation_registers_patches() -> None:
-    tokenizer = Tokenizer((1, 2), 3, distilled=True, num_register_tokens=2, positions="none")
+    tokenizer = Tokenizer(
+        (1, 2), 3, distilled=True, num_register_tokens=2, num_placed_prefix_tokens=0, positions="none"
+    )
     for value, token in enumerate((tokenizer.cls_token, tokenizer.dist_token, tokenizer.reg_token)):
         torch.nn.init.constant_(token, value)
     tokens = tokenizer(torch.full((2, 2, 3), 7.0), (1, 2))
@@ -14,30 +16,30 @@ def test_tokens_come_as_class_distillation_registers_patches() -> None:
 
 
 def test_each_token_gets_its_own_position() -> None:
-    tokenizer = Tokenizer((1, 2), 1, num_register_tokens=1)
+    tokenizer = Tokenizer((1, 2), 1, num_register_tokens=1, num_placed_prefix_tokens=2)
     tokenizer.pos_embed.data = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
     assert tokenizer(torch.full((1, 2, 1), 10.0), (1, 2)).flatten().tolist() == [1, 2, 13, 14]
 
 
 def test_without_prefix_positions_only_patches_have_a_place() -> None:
-    tokenizer = Tokenizer((1, 2), 1, num_register_tokens=1, prefix_positions=False)
+    tokenizer = Tokenizer((1, 2), 1, num_register_tokens=1, num_placed_prefix_tokens=0)
     tokenizer.pos_embed.data = torch.tensor([[3.0], [4.0]])
     assert tokenizer(torch.full((1, 2, 1), 10.0), (1, 2)).flatten().tolist() == [0, 0, 13, 14]
 
 
 def test_fixed_positions_are_saved_but_not_trained() -> None:
-    tokenizer = Tokenizer((2, 3), 8, positions="sincos2d")
+    tokenizer = Tokenizer((2, 3), 8, num_placed_prefix_tokens=0, positions="sincos2d")
     assert "pos_embed" in tokenizer.state_dict()
     assert "pos_embed" not in dict(tokenizer.named_parameters())
     assert len(tokenizer.pos_embed) == 6
 
 
 def test_resizing_keeps_a_frozen_table_frozen_and_a_fixed_one_fixed() -> None:
-    frozen = Tokenizer((2, 3), 8).requires_grad_(False)
+    frozen = Tokenizer((2, 3), 8, num_placed_prefix_tokens=1).requires_grad_(False)
     frozen.resize((4, 5))
     assert frozen.pos_embed.shape == (21, 8)
     assert not frozen.pos_embed.requires_grad
-    fixed = Tokenizer((2, 3), 8, positions="sincos2d")
+    fixed = Tokenizer((2, 3), 8, num_placed_prefix_tokens=0, positions="sincos2d")
     fixed.resize((4, 5))
     assert "pos_embed" not in dict(fixed.named_parameters())
     assert fixed.state_dict()["pos_embed"].shape == (20, 8)

@@ -232,6 +232,11 @@ class ViTConfig:
         return int(self.class_token) + int(self.distilled) + self.num_register_tokens
 
     @property
+    def num_placed_prefix_tokens(self) -> int:
+        """Prefix tokens that have a position of their own: all or none."""
+        return self.num_prefix_tokens if self.positions == "learned" and self.prefix_positions else 0
+
+    @property
     def num_tokens(self) -> int:
         """Length of the sequence that the encoder sees."""
         return self.num_prefix_tokens + self.num_patches

@@ -88,7 +88,7 @@ class Block(nn.Module):
         self,
         embed_dim: int,
         num_heads: int,
-        mlp_ratio: float = 4.0,
+        mlp_hidden_dim: int,
         qkv_bias: bool = True,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -103,7 +103,7 @@ class Block(nn.Module):
         self.attn = Attention(embed_dim, num_heads, qkv_bias, drop_rate, qk_norm, norm_eps)
         self.ls1 = LayerScale(embed_dim, init_values) if init_values else nn.Identity()
         self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
-        self.mlp = MLP(embed_dim, int(embed_dim * mlp_ratio), drop_rate, activation)
+        self.mlp = MLP(embed_dim, mlp_hidden_dim, drop_rate, activation)
         self.ls2 = LayerScale(embed_dim, init_values) if init_values else nn.Identity()
         self.drop_path = DropPath(drop_path_rate)
 

@@ -58,7 +58,7 @@ class AttentionPool(nn.Module):
         self,
         embed_dim: int,
         num_heads: int,
-        mlp_ratio: float,
+        mlp_hidden_dim: int,
         num_prefix_tokens: int,
         *,
         activation: Activation = "gelu",
@@ -72,7 +72,7 @@ class AttentionPool(nn.Module):
         self.kv = nn.Linear(embed_dim, 2 * embed_dim)
         self.proj = nn.Linear(embed_dim, embed_dim)
         self.norm = nn.LayerNorm(embed_dim, eps=norm_eps)
-        self.mlp = MLP(embed_dim, int(embed_dim * mlp_ratio), activation=activation)
+        self.mlp = MLP(embed_dim, mlp_hidden_dim, activation=activation)
 
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
         pooled = self.proj(rearrange(attend(*self.split_heads(tokens)), "b heads 1 dh -> b (heads dh)"))

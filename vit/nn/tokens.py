@@ -13,8 +13,8 @@ from vit.nn.positions import resample_pos_embed, sincos2d
 class Tokenizer(nn.Module):
     """Prepend the prefix tokens and add positions (Dosovitskiy et al. 2021, eq. 1).
 
-    `pos_embed` has one row for every token that has a place: the prefix tokens' first, unless `prefix_positions` is
-    False, then the patches' in reading order. It is a parameter for learned positions and a buffer for sincos2d; both
+    `pos_embed` has one row for every token that has a place: the prefix tokens' first, all `num_placed_prefix_tokens`
+    or none, then the patches' in reading order. It is a parameter for learned positions and a buffer for sincos2d; both
     are saved with the weights. Positions of the kind rope2d act inside attention, and there is no `pos_embed`.
     """
 
@@ -28,15 +28,15 @@ class Tokenizer(nn.Module):
         class_token: bool = True,
         distilled: bool = False,
         num_register_tokens: int = 0,
+        num_placed_prefix_tokens: int,
         positions: Positions = "learned",
-        prefix_positions: bool = True,
         drop_rate: float = 0.0,
         patch_drop_rate: float = 0.0,
     ) -> None:
         super().__init__()
         self.grid = grid
         self.num_prefix_tokens = int(class_token) + int(distilled) + num_register_tokens
-        self.num_placed_prefix_tokens = self.num_prefix_tokens if positions == "learned" and prefix_positions else 0
+        self.num_placed_prefix_tokens = num_placed_prefix_tokens
         self.cls_token = nn.Parameter(torch.zeros(embed_dim)) if class_token else None
         self.dist_token = nn.Parameter(torch.zeros(embed_dim)) if distilled else None
         self.reg_token = nn.Parameter(torch.zeros(num_register_tokens, embed_dim)) if num_register_tokens else None

@@ -44,7 +44,7 @@ class ViT(nn.Module):
             distilled=config.distilled,
             num_register_tokens=config.num_register_tokens,
             positions=config.positions,
-            prefix_positions=config.prefix_positions,
+            num_placed_prefix_tokens=config.num_placed_prefix_tokens,
             drop_rate=config.drop_rate,
             patch_drop_rate=config.patch_drop_rate,
         )
@@ -99,20 +99,21 @@ class ViT(nn.Module):
         channels, height, width = images.shape[1:]
         if channels != config.in_channels:
             raise ValueError(
-                f"images have {channels} channels, but this model takes {config.in_channels}; convert the images, or "
-                f"build the model with in_channels={channels}."
+                f"images are {channels} x {height} x {width} (channels x height x width), but this model takes "
+                f"{config.in_channels} channels; convert the images, or build the model with in_channels={channels}."
             )
         (ph, pw), (native_h, native_w) = config.patch_hw, config.image_hw
         if height % ph or width % pw or not height or not width:
             fitting = f"multiples of {ph} x {pw}" if config.dynamic_image_size else f"{native_h} x {native_w}"
             raise ValueError(
-                f"images are {height} x {width} (height x width), which is no whole number of patches of {ph} x {pw}; "
-                f"crop, pad or resize them to {fitting}."
+                f"images are {channels} x {height} x {width} (channels x height x width), which is no whole number of "
+                f"patches of {ph} x {pw}; crop, pad or resize them to {fitting}."
             )
         if not config.dynamic_image_size and (height, width) != (native_h, native_w):
             raise ValueError(
-                f"images are {height} x {width} (height x width), but this model takes {native_h} x {native_w}; resize "
-                f"the images, call model.resize(({height}, {width})), or build it with dynamic_image_size=True."
+                f"images are {channels} x {height} x {width} (channels x height x width), but this model takes "
+                f"{native_h} x {native_w} pixels; resize the images, call model.resize(({height}, {width})), or build "
+                "it with dynamic_image_size=True."
             )
         return height // ph, width // pw
 
@@ -242,7 +243,7 @@ def _blocks(config: ViTConfig) -> Iterator[Block]:
         yield Block(
             config.embed_dim,
             config.num_heads,
-            config.mlp_ratio,
+            config.mlp_hidden_dim,
             config.qkv_bias,
             config.drop_rate,
             config.drop_path_rate * layer / max(config.depth - 1, 1),
@@ -267,7 +268,7 @@ def _pool(config: ViTConfig) -> ClassTokenPool | DistilledPool | MeanPool | Atte
         return AttentionPool(
             config.embed_dim,
             config.num_heads,
-            config.mlp_ratio,
+            config.mlp_hidden_dim,
             config.num_prefix_tokens,
             activation=config.mlp,
             norm_eps=config.norm_eps,
