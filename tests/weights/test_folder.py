@@ -9,7 +9,7 @@ import timm
 import torch
 
 from vit.nn import Preprocessing, ViT, ViTConfig
-from vit.weights import ModelCard, load, read_card, save_model
+from vit.weights import ModelCard, export_model, load, read_card, save_model
 from vit.weights.transformers_card import card_to_transformers
 
 CONFIG = ViTConfig(image_size=(8, 12), patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=2)
@@ -151,3 +151,17 @@ def test_the_share_of_a_crop_gives_the_size_that_transformers_resizes_to(tmp_pat
 def test_an_activation_that_is_not_built_is_refused(tmp_path):
     with pytest.raises(ValueError, match="hidden_act='relu' of transformers is not built here; gelu"):
         read_card(write_transformers(tmp_path / "relu", {"hidden_act": "relu"}))
+
+
+def test_the_card_of_a_model_as_it_was_is_refused_and_the_one_as_it_is_now_is_a_call_away(folder, tmp_path):
+    loaded = load(folder)
+    loaded.model.resize((16, 12))
+    with pytest.raises(
+        ValueError, match=r"card says image_size=\(8, 12\) and the model has \(16, 12\); card\.for_model"
+    ):
+        save_model(loaded.model, loaded.card, tmp_path / "resized")
+    with pytest.raises(ValueError, match=r"card\.for_model"):
+        export_model(loaded.model, loaded.card, tmp_path / "resized", "timm")
+    again = load(save_model(loaded.model, loaded.card.for_model(loaded.model), tmp_path / "resized"))
+    assert again.card.preprocessing.image_size == (16, 12)
+    torch.testing.assert_close(again.model.state_dict(), loaded.model.state_dict(), rtol=0, atol=0)  # the same tensors

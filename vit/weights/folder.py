@@ -33,7 +33,9 @@ def save_model(model: ViT, card: ModelCard, folder: str | os.PathLike[str]) -> P
 
     Raises:
         OSError: the folder cannot be written.
+        ValueError: the card is not of this model; `card.for_model(model)` is.
     """
+    card.require_of(model)
     return write_folder(folder, to_timm(model.state_dict(), model.config), {CARD: card_to_json(card)})
 
 

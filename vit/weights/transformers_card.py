@@ -39,6 +39,9 @@ DINOV2_DEFAULTS: dict[str, Any] = VIT_DEFAULTS | {
 MLPS = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "quick_gelu": "quick_gelu"}
 """`hidden_act` of theirs -> `mlp` of ours."""
 
+ACTIVATIONS = {ours: theirs for theirs, ours in MLPS.items() if theirs != "gelu_new"}
+"""The way back."""
+
 
 def card_from_transformers(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> ModelCard:
     """The card of a folder that transformers wrote.
@@ -85,7 +88,7 @@ def card_to_transformers(card: ModelCard) -> tuple[dict[str, Any], dict[str, Any
         "num_hidden_layers": architecture.depth,
         "num_attention_heads": architecture.num_heads,
         "intermediate_size": architecture.mlp_hidden_dim,
-        "hidden_act": {ours: theirs for theirs, ours in MLPS.items() if theirs != "gelu_new"}[architecture.mlp],
+        "hidden_act": ACTIVATIONS[architecture.mlp],
         "qkv_bias": architecture.qkv_bias,
         "layer_norm_eps": architecture.norm_eps,
         "id2label": {str(index): card.label(index) for index in range(architecture.num_classes)},
