@@ -165,3 +165,54 @@ def test_the_card_of_a_model_as_it_was_is_refused_and_the_one_as_it_is_now_is_a_
     again = load(save_model(loaded.model, loaded.card.for_model(loaded.model), tmp_path / "resized"))
     assert again.card.preprocessing.image_size == (16, 12)
     torch.testing.assert_close(again.model.state_dict(), loaded.model.state_dict(), rtol=0, atol=0)  # the same tensors
+
+
+SQUARE_256, SQUARE_224 = {"height": 256, "width": 256}, {"height": 224, "width": 224}
+
+
+@pytest.mark.parametrize(
+    ("given", "mode", "share"),
+    [
+        ({"size": SQUARE_224}, "squash", 1.0),
+        ({"size": 224}, "squash", 1.0),
+        ({"do_center_crop": True, "size": SQUARE_256, "crop_size": SQUARE_224}, "squash", 0.875),
+        ({"do_center_crop": True, "size": 256, "crop_size": 224}, "center", 0.875),
+        (
+            {"do_center_crop": True, "size": 256, "crop_size": 224, "image_processor_type": "ViTImageProcessor"},
+            "squash",
+            0.875,
+        ),
+        ({"do_center_crop": True, "size": {"shortest_edge": 256}, "crop_size": 224}, "center", 0.875),
+    ],
+)
+def test_a_size_means_what_it_means_to_transformers_however_it_is_written(tmp_path, given, mode, share):
+    preprocessing = read_card(write_transformers(tmp_path / "vit", {}, given)).preprocessing
+    assert (preprocessing.crop_mode, preprocessing.crop_pct) == (mode, share)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"resample": 4}, r"resample=4 of transformers is not done here; 0 \(nearest\), 1 \(lanczos\), 2"),
+        ({"do_rescale": False}, "do_rescale=False of transformers is not done here"),
+        ({"size": {"shortest_edge": 224}}, "without do_center_crop leaves pictures oblong"),
+        (
+            {"do_center_crop": True, "size": SQUARE_256, "crop_size": {"height": 224, "width": 128}},
+            r"a crop of \(224, 128\) from \(256, 256\) keeps another share",
+        ),
+    ],
+)
+def test_a_preprocessing_that_the_card_cannot_say_is_refused(tmp_path, given, why):
+    with pytest.raises(ValueError, match=why):
+        read_card(write_transformers(tmp_path / "vit", {}, given))
+
+
+def test_pictures_that_are_not_normalised_have_mean_0_and_deviation_1(tmp_path):
+    given = {"do_normalize": False, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    preprocessing = read_card(write_transformers(tmp_path / "vit", {}, given)).preprocessing
+    assert (preprocessing.mean, preprocessing.std) == ((0.0,) * 3, (1.0,) * 3)
+
+
+def test_no_architectures_are_the_usual_one(tmp_path):
+    labels = {"id2label": {"0": "cat", "1": "dog", "2": "eel"}}
+    assert read_card(write_transformers(tmp_path / "vit", {"architectures": None, **labels})).config.num_classes == 3
