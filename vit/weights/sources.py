@@ -124,7 +124,7 @@ def _find(source: str | os.PathLike[str], architecture: str | ViTConfig | None, 
     if name.startswith("hf-hub:"):
         path = download_folder(name.removeprefix("hf-hub:"))
     card, weights = read_card(path), find_weights(path)
-    recognised = recognise(read_tensors(weights), weights)
+    recognised = recognise(read_tensors(weights), weights, card.config)
     return Found(
         state=recognised.state,
         config=card.config,
@@ -136,14 +136,14 @@ def _find(source: str | os.PathLike[str], architecture: str | ViTConfig | None, 
 
 def _find_in_file(path: Path, architecture: str | ViTConfig | None, changes: Mapping[str, Any]) -> Found:
     """The tensors of a file, with the architecture that the caller names."""
-    recognised = recognise(read_tensors(path), path)
-    if architecture is None:
+    named = ViTConfig.preset(architecture) if isinstance(architecture, str) else architecture
+    recognised = recognise(read_tensors(path), path, named)
+    if named is None:
         fitting = fitting_presets(recognised.state)
         raise ValueError(
             f"{path} does not say its architecture; give it, for instance "
             f"architecture={fitting[0] if fitting else 'vit_base_patch16_224'!r}."
         )
-    named = ViTConfig.preset(architecture) if isinstance(architecture, str) else architecture
     config = config_of_file(named, recognised.state, changes, head_of_file=isinstance(architecture, str))
     notes = [f"of several models in the file, the one under {recognised.prefix!r}"] if recognised.chosen else []
     if not config.num_classes and named.num_classes:
