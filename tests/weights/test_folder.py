@@ -216,3 +216,22 @@ def test_pictures_that_are_not_normalised_have_mean_0_and_deviation_1(tmp_path):
 def test_no_architectures_are_the_usual_one(tmp_path):
     labels = {"id2label": {"0": "cat", "1": "dog", "2": "eel"}}
     assert read_card(write_transformers(tmp_path / "vit", {"architectures": None, **labels})).config.num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("google/vit-base-patch16-224", "hf-hub:google/vit-base-patch16-224 if it is there"),
+        ("vit_tiny_patch16_224", "timm/vit_tiny_patch16_224 is the one that timm publishes"),
+    ],
+)
+def test_a_name_without_its_place_is_answered_with_the_whole_name(name, meant):
+    with pytest.raises(FileNotFoundError, match=meant):
+        load(name)
+
+
+def test_weights_in_several_files_are_said_to_be_so(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    (folder / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"in several files, which are not read; .*max_shard_size"):
+        load(folder)

@@ -78,9 +78,15 @@ def _of_ours(state: Mapping[str, Tensor], config: ViTConfig | None) -> dict[str,
     return to_timm(state, config)
 
 
-def _renaming(convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]) -> Callable[..., dict[str, Tensor]]:
+def _renaming(
+    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
+) -> Callable[[Mapping[str, Tensor], ViTConfig | None], dict[str, Tensor]]:
     """A conversion that needs no architecture."""
-    return lambda state, _: convert(state)
+
+    def converted(state: Mapping[str, Tensor], _: ViTConfig | None) -> dict[str, Tensor]:
+        return convert(state)
+
+    return converted
 
 
 LAYOUTS = (

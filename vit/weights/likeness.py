@@ -124,7 +124,7 @@ def _with_positions_of(state: Mapping[str, Tensor], config: ViTConfig) -> ViTCon
 class _NothingComputed(TorchFunctionMode):
     """Keep arithmetic off the meta device, for which torch would import its compiler: 5 s.
 
-    Random values are left out, since there are none, and sequences of numbers, from which sincos2d is computed, are real.
+    Random values are left out, since there are none, and the sequences that sincos2d is computed from are real.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

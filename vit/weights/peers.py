@@ -26,6 +26,7 @@ from vit.weights.export import (
     require_vit_of_torchvision,
     require_vit_of_transformers,
 )
+from vit.weights.hub import pretrained_timm
 from vit.weights.timm import timm_architecture, timm_arguments
 from vit.weights.transformers_card import ACTIVATIONS
 
@@ -83,7 +84,7 @@ def _timm(architecture: str | ViTConfig, pretrained: bool) -> Peer:
         config = ViTConfig.preset(architecture.partition(".")[0])
         if not (timm.is_model_pretrained(architecture) if pretrained else timm.is_model(architecture)):
             raise ValueError(f"timm has no {'weights of' if pretrained else 'model'} {architecture}.")
-        model = timm.create_model(architecture, pretrained=pretrained)
+        model: Any = pretrained_timm(architecture) if pretrained else timm.create_model(architecture)
         config = dataclasses.replace(config, num_classes=model.num_classes)  # which its weights decide
     else:
         config = architecture
@@ -156,7 +157,7 @@ def _transformers(architecture: str | ViTConfig, pretrained: bool) -> Peer:
     """ViT, there and back; for an architecture with LayerScale DINOv2, whose pooled features are compared."""
     config = _config(architecture, "transformers", pretrained)
     library = importlib.import_module("transformers")
-    fields = {
+    fields: dict[str, Any] = {
         "image_size": list(config.image_hw),
         "patch_size": list(config.patch_hw),
         "num_channels": config.in_channels,
