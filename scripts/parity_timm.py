@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from vit.nn import ViT, ViTConfig
+from vit.weights.proof import NARROW
 from vit.weights.timm import from_timm, to_timm
 
 TABLE = Path(__file__).parents[1] / "docs" / "parity.md"
@@ -155,7 +156,7 @@ def compare(case: Case) -> tuple[str, bool]:
     images = torch.randn(2, case.in_channels, *size, generator=torch.Generator().manual_seed(0))
     expected = theirs(images)
     difference = ((ours(images) - expected).abs().max() / expected.abs().max()).item()
-    tolerance = 1e-5 if config.embed_dim <= 384 else 1e-4
+    tolerance = 1e-5 if config.embed_dim <= NARROW else 1e-4
     agrees = exact and difference <= tolerance
     blocks = f"{depth} of {full_depth}" if depth < full_depth else depth
     row = (case.name, case.shows, f"{size[0]} x {size[1]}", blocks, f"{difference:.1e}", "yes" if agrees else "**no**")

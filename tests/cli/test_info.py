@@ -1,12 +1,13 @@
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from vit.cli.info import run
+from vit.cli.info import as_text, run
 from vit.nn import Preprocessing, ViT, ViTConfig
-from vit.weights import ModelCard, save_model
+from vit.weights import ModelCard, describe, save_model
 
 
 @pytest.fixture
@@ -52,5 +53,17 @@ def test_a_file_says_what_it_does_not_know(folder, capsys):
 
 def test_no_code_of_a_file_is_run(tmp_path):
     torch.save({"model": Path("x")}, tmp_path / "odd.pth")
-    with pytest.raises(ValueError, match="would run code when read"):
+    with pytest.raises(ValueError, match=r"odd\.pth holds pathlib\.\w+, which torch does not read"):
         run([str(tmp_path / "odd.pth")])
+
+
+@pytest.mark.parametrize(
+    ("crop_pct", "told"),
+    [(1.0, "squash bicubic to 32 x 32, mean"), (0.8, "squash bicubic to 40 x 40, crop the centre 32 x 32, mean")],
+)
+def test_a_picture_that_is_squashed_is_not_said_to_be_cropped(folder, crop_pct, told):
+    description = describe(folder)
+    assert description.card is not None
+    preprocessing = dataclasses.replace(description.card.preprocessing, crop_mode="squash", crop_pct=crop_pct)
+    card = dataclasses.replace(description.card, preprocessing=preprocessing)
+    assert f"preprocessing  {told}" in as_text(dataclasses.replace(description, card=card))

@@ -1,6 +1,8 @@
 """What the headers say is what the model has."""
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,18 @@ def test_flops_are_those_that_torch_counts(changes):
 
 def test_flops_of_vit_tiny_are_the_published_ones():
     assert count_flops(ViTConfig.preset("vit_tiny_patch16_224")) / 2e9 == pytest.approx(1.3, abs=0.1)  # timm: 1.3 GMACs
+
+
+def test_looking_at_shapes_does_not_wait_for_torchs_compiler(tmp_path):
+    """Its import takes seconds, and arithmetic on the meta device asks for it."""
+    code = """
+import sys
+from vit.nn import ViTConfig
+from vit.weights.likeness import fitting_presets, skeleton
+from vit.weights.timm import to_timm
+for changes in ({}, {"positions": "sincos2d"}, {"positions": "rope2d", "init_values": 1e-5}):
+    config = ViTConfig.preset("deit3_small_patch16_224", **changes)
+    fitting_presets(to_timm(skeleton(config).state_dict(), config))
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

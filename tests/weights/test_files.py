@@ -1,6 +1,7 @@
 """Files that are not what their name says are refused in one line, and no file runs code."""
 
 import argparse
+import contextlib
 import pickle
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, monk
         torch.save({"state_dict": TENSORS, "extra": Bomb()}, "bomb.pth")
     else:
         Path("bomb.pth").write_bytes(pickle.dumps(Bomb(), protocol=2))
-    with pytest.raises(ValueError, match=r"would run code when read \(.+\), so it is refused; .* as safetensors"):
+    with pytest.raises(ValueError, match=r"bomb\.pth holds getattr, which torch does not read .* as safetensors"):
         read_tensors(Path("bomb.pth"))
     assert not Path("exploded").exists()
 
@@ -118,3 +119,74 @@ def test_a_file_without_tensors_says_so(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "none.pth")
     with pytest.raises(ValueError, match="has no tensors in it"):
         read_tensors(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize(
+    ("beside", "named"),
+    [
+        (Path("x"), r"pathlib\.\w+"),
+        (np.float64(1), r"numpy\.\S+scalar"),
+        (torch.nn.Linear(2, 3), r"torch\.nn\S+Linear"),
+    ],
+    ids=["path", "number", "module"],
+)
+def test_what_is_refused_is_named(tmp_path, beside, named):
+    torch.save({"model": TENSORS, "beside": beside}, tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match=rf"holds {named}, which torch does not read"):
+        read_tensors(tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "begins"),
+    [
+        (b"\x10\x00\x00\x00\x00\x00\x00\x00{}", "like safetensors"),
+        (pickle.dumps({"a": 1}, protocol=4)[:-1], "like a pickle"),
+        (b"\x07\x01\x02\x03 noise", "with the bytes 07 01 02 03"),
+    ],
+)
+def test_nobody_is_told_to_read_a_damaged_file_unsafely(tmp_path, content, begins):
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"is damaged or not a torch file \(it begins {begins}\)") as error:
+        read_tensors(tmp_path / "weights.pth")
+    assert "weights_only" not in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.torch.jit:FutureWarning")
+def test_a_program_of_torchscript_is_not_run(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 3)), tmp_path / "program.pt")
+    with pytest.raises(ValueError, match=r"program\.pt is a TorchScript program, which is not run"):
+        read_tensors(tmp_path / "program.pt")
+
+
+@pytest.mark.parametrize("kind", ["old.pth", "packed.npz"])
+@pytest.mark.parametrize("shapes_only", [False, True])
+def test_no_damage_ends_in_another_error(tmp_path, kind, shapes_only):
+    path = tmp_path / kind
+    if kind == "old.pth":
+        torch.save(TENSORS, path, _use_new_zipfile_serialization=False)
+    else:
+        np.savez_compressed(path, a=np.arange(300.0))
+    content = path.read_bytes()
+    for place in range(0, len(content), 3):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        refused(path, shapes_only)
+        path.write_bytes(content[: place + 1])
+        refused(path, shapes_only)
+
+
+def refused(path: Path, shapes_only: bool) -> None:
+    """Read it: only a `ValueError` may come of it, or nothing where the damage does not show."""
+    with contextlib.suppress(ValueError):
+        read_tensors(path, shapes_only)
+
+
+@pytest.mark.parametrize("shapes_only", [False, True])
+def test_words_are_no_tensors(tmp_path, shapes_only):
+    np.savez(tmp_path / "words.npz", a=np.array(["one", "two"]))
+    with pytest.raises(ValueError, match=r"words\.npz \(\d+ bytes\) is damaged or not a numpy \.npz file"):
+        read_tensors(tmp_path / "words.npz", shapes_only)
+
+
+def test_the_type_of_numbers_in_eight_bits_is_not_taken_for_another(tmp_path):
+    save_file({"a": torch.zeros(3).to(torch.float8_e4m3fn)}, tmp_path / "small.safetensors")
+    assert read_tensors(tmp_path / "small.safetensors", shapes_only=True)["a"].dtype == torch.float8_e4m3fn

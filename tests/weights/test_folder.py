@@ -9,7 +9,7 @@ import timm
 import torch
 
 from vit.nn import Preprocessing, ViT, ViTConfig
-from vit.weights import ModelCard, load, read_card, save_model
+from vit.weights import ModelCard, export_model, load, read_card, save_model
 from vit.weights.transformers_card import card_to_transformers
 
 CONFIG = ViTConfig(image_size=(8, 12), patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=2)
@@ -151,3 +151,87 @@ def test_the_share_of_a_crop_gives_the_size_that_transformers_resizes_to(tmp_pat
 def test_an_activation_that_is_not_built_is_refused(tmp_path):
     with pytest.raises(ValueError, match="hidden_act='relu' of transformers is not built here; gelu"):
         read_card(write_transformers(tmp_path / "relu", {"hidden_act": "relu"}))
+
+
+def test_the_card_of_a_model_as_it_was_is_refused_and_the_one_as_it_is_now_is_a_call_away(folder, tmp_path):
+    loaded = load(folder)
+    loaded.model.resize((16, 12))
+    with pytest.raises(
+        ValueError, match=r"card says image_size=\(8, 12\) and the model has \(16, 12\); card\.for_model"
+    ):
+        save_model(loaded.model, loaded.card, tmp_path / "resized")
+    with pytest.raises(ValueError, match=r"card\.for_model"):
+        export_model(loaded.model, loaded.card, tmp_path / "resized", "timm")
+    again = load(save_model(loaded.model, loaded.card.for_model(loaded.model), tmp_path / "resized"))
+    assert again.card.preprocessing.image_size == (16, 12)
+    torch.testing.assert_close(again.model.state_dict(), loaded.model.state_dict(), rtol=0, atol=0)  # the same tensors
+
+
+SQUARE_256, SQUARE_224 = {"height": 256, "width": 256}, {"height": 224, "width": 224}
+
+
+@pytest.mark.parametrize(
+    ("given", "mode", "share"),
+    [
+        ({"size": SQUARE_224}, "squash", 1.0),
+        ({"size": 224}, "squash", 1.0),
+        ({"do_center_crop": True, "size": SQUARE_256, "crop_size": SQUARE_224}, "squash", 0.875),
+        ({"do_center_crop": True, "size": 256, "crop_size": 224}, "center", 0.875),
+        (
+            {"do_center_crop": True, "size": 256, "crop_size": 224, "image_processor_type": "ViTImageProcessor"},
+            "squash",
+            0.875,
+        ),
+        ({"do_center_crop": True, "size": {"shortest_edge": 256}, "crop_size": 224}, "center", 0.875),
+    ],
+)
+def test_a_size_means_what_it_means_to_transformers_however_it_is_written(tmp_path, given, mode, share):
+    preprocessing = read_card(write_transformers(tmp_path / "vit", {}, given)).preprocessing
+    assert (preprocessing.crop_mode, preprocessing.crop_pct) == (mode, share)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"resample": 4}, r"resample=4 of transformers is not done here; 0 \(nearest\), 1 \(lanczos\), 2"),
+        ({"do_rescale": False}, "do_rescale=False of transformers is not done here"),
+        ({"size": {"shortest_edge": 224}}, "without do_center_crop leaves pictures oblong"),
+        (
+            {"do_center_crop": True, "size": SQUARE_256, "crop_size": {"height": 224, "width": 128}},
+            r"a crop of \(224, 128\) from \(256, 256\) keeps another share",
+        ),
+    ],
+)
+def test_a_preprocessing_that_the_card_cannot_say_is_refused(tmp_path, given, why):
+    with pytest.raises(ValueError, match=why):
+        read_card(write_transformers(tmp_path / "vit", {}, given))
+
+
+def test_pictures_that_are_not_normalised_have_mean_0_and_deviation_1(tmp_path):
+    given = {"do_normalize": False, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    preprocessing = read_card(write_transformers(tmp_path / "vit", {}, given)).preprocessing
+    assert (preprocessing.mean, preprocessing.std) == ((0.0,) * 3, (1.0,) * 3)
+
+
+def test_no_architectures_are_the_usual_one(tmp_path):
+    labels = {"id2label": {"0": "cat", "1": "dog", "2": "eel"}}
+    assert read_card(write_transformers(tmp_path / "vit", {"architectures": None, **labels})).config.num_classes == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("google/vit-base-patch16-224", "hf-hub:google/vit-base-patch16-224 if it is there"),
+        ("vit_tiny_patch16_224", "timm/vit_tiny_patch16_224 is the one that timm publishes"),
+    ],
+)
+def test_a_name_without_its_place_is_answered_with_the_whole_name(name, meant):
+    with pytest.raises(FileNotFoundError, match=meant):
+        load(name)
+
+
+def test_weights_in_several_files_are_said_to_be_so(folder):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    (folder / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"in several files, which are not read; .*max_shard_size"):
+        load(folder)

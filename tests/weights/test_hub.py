@@ -85,3 +85,8 @@ def test_a_model_of_timm_that_is_no_plain_vit_is_refused_before_any_download():
 def test_a_name_that_is_no_repository_is_refused():
     with pytest.raises(ValueError, match="hf-hub:OWNER/REPO is"):
         load("hf-hub:a/b/c")
+
+
+def test_parity_with_weights_that_are_not_there_says_how_to_get_them():
+    with pytest.raises(FileNotFoundError, match=r"cannot be downloaded.*hf download timm/vit_tiny\S+ --local-dir"):
+        parity("timm/vit_tiny_patch16_224", pretrained=True)

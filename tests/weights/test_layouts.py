@@ -231,7 +231,7 @@ def test_every_option_survives_a_file_in_timms_names(tmp_path, changes):
 
 
 def test_a_patch_embedding_that_is_no_convolution_is_refused(tmp_path):
-    torch.save({"patch_embed.proj.weight": torch.zeros(24, 48)}, tmp_path / "odd.pth")
+    torch.save({"patch_embed.proj.weight": torch.zeros(24, 48, 1)}, tmp_path / "odd.pth")
     with pytest.raises(ValueError, match=r"odd\.pth: patch_embed\.proj\.weight is no convolution"):
         load(tmp_path / "odd.pth", CONFIG)
 
@@ -270,3 +270,48 @@ def test_the_layer_before_the_head_of_older_jax_checkpoints_goes_with_the_head_a
     with pytest.raises(ValueError, match=r"not in the model: pre_logits\.bias, pre_logits\.weight"):
         load(tmp_path / "in21k.npz", CONFIG)
     assert "pre_logits.weight" in load(tmp_path / "in21k.npz", CONFIG, num_classes=0).report.left_over
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"positions": "rope2d", "class_token": False, "pool": "mean"},
+        {"positions": "none", "class_token": False, "pool": "mean", "init_values": 1e-5},
+        {"patch_size": (4, 2), "in_channels": 2},
+    ],
+    ids=["plain", "rotary", "none", "oblong"],
+)
+def test_our_own_state_dict_is_read_too(tmp_path, prefix, changes):
+    model = random_model(dataclasses.replace(CONFIG, **changes))
+    torch.save(under(prefix, model.state_dict()), tmp_path / "ours.pth")
+    loaded = load(tmp_path / "ours.pth", model.config)
+    assert loaded.report.layout == "vit"
+    images = IMAGES[:, : model.config.in_channels]
+    torch.testing.assert_close(loaded.model(images), model(images), rtol=0, atol=0)  # the same tensors
+
+
+def test_patches_of_another_size_than_the_named_one_are_refused(model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / "ours.pth")
+    with pytest.raises(ValueError, match="a patch of 48 numbers is not one of patch_size=5 pixels"):
+        load(tmp_path / "ours.pth", dataclasses.replace(CONFIG, patch_size=5, image_size=15))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "why"),
+    [
+        (
+            {"patch_embed.proj.weight": (24, 3, 4, 4), "pos_embed": (1, 3, 3, 24)},
+            r"pos_embed has the shape \(1, 3, 3, 24",
+        ),
+        ({"patch_embed.proj.weight": (24,)}, "is no convolution"),
+        ({"embedding/kernel": (48, 24)}, "of the JAX layout in it, but not the tensors of a ViT"),
+        ({"transformer.layers.0.0.to_qkv.weight": (72, 24)}, r"vit-pytorch layout in it, .*patch_embed\.proj\.weight"),
+    ],
+    ids=["maps", "vector", "jax", "vit-pytorch"],
+)
+def test_names_of_a_layout_on_other_tensors_are_refused_in_a_sentence(tmp_path, tensors, why):
+    torch.save({name: torch.zeros(shape) for name, shape in tensors.items()}, tmp_path / "odd.pth")
+    with pytest.raises(ValueError, match=rf"odd\.pth.*{why}"):
+        load(tmp_path / "odd.pth", CONFIG)

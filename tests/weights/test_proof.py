@@ -174,3 +174,45 @@ def test_the_classifier_of_dinov2_reads_more_than_our_head_and_is_not_left_out_s
     with pytest.raises(ValueError, match=r"not in the model: head\.bias, head\.weight"):
         load(tmp_path)
     assert load(tmp_path, num_classes=0).report.left_over == ("embeddings.mask_token", "head.bias", "head.weight")
+
+
+DIFFERENT = {
+    "distilled": {"distilled": True},
+    "map": {"pool": "map"},
+    "sincos2d": {"positions": "sincos2d"},
+    "registers": {"num_register_tokens": 2},
+    "qk_norm": {"qk_norm": True},
+    "mean": {"final_norm": "pooled", "pool": "mean"},
+}
+
+
+@needs_transformers
+@pytest.mark.parametrize("changes", DIFFERENT.values(), ids=DIFFERENT)
+@pytest.mark.parametrize("library", ["torchvision", "transformers", "jax"])
+def test_a_model_that_the_library_does_not_have_is_not_said_to_be_equal(library, changes):
+    with pytest.raises(ValueError, match=f"has no {next(iter(changes))}="):
+        parity(library, dataclasses.replace(SQUARE, **changes))
+
+
+@needs_transformers
+@pytest.mark.parametrize("changes", [{"mlp": "quick_gelu"}, {"norm_eps": 1e-3}], ids=["quick_gelu", "norm_eps"])
+def test_options_that_transformers_has_too_are_built_there(changes):
+    config = dataclasses.replace(SQUARE, **changes)
+    library = importlib.import_module("transformers")
+    (theirs,) = [PEERS["transformers"](config, False).model.config]
+    assert isinstance(theirs, library.ViTConfig)
+    assert (theirs.hidden_act, theirs.layer_norm_eps) == (changes.get("mlp", "gelu"), config.norm_eps)
+    assert holds_in(parity("transformers", config), "read", "written")
+
+
+@needs_transformers
+def test_a_width_that_transformers_dinov2_cannot_say_is_not_compared():
+    with pytest.raises(ValueError, match=r"no comparison: mlp_ratio=3\.5 was asked for, and the library built 4"):
+        parity("transformers", dataclasses.replace(DINOV2, mlp_ratio=3.5))
+
+
+@needs_vit_pytorch
+@pytest.mark.parametrize("changes", [{"norm_eps": 1e-3}, {"mlp": "quick_gelu"}, {"pool": "map"}])
+def test_what_vit_pytorch_forces_is_not_forced_upon_another_model(changes):
+    with pytest.raises(ValueError, match="vit-pytorch's ViT has no "):
+        parity("vit-pytorch", dataclasses.replace(SQUARE, **changes))

@@ -192,3 +192,14 @@ def test_positions_of_an_oblong_grid_that_nobody_named_are_refused_and_not_guess
     path = file_of(model, tmp_path)
     with pytest.raises(ValueError, match=r"pos_embed \(7, 24\) where \(17, 24\) is needed"):
         load(path, dataclasses.replace(CONFIG, image_size=20), image_size=16)
+
+
+def test_another_size_of_computed_positions_is_the_same_before_loading_and_after(tmp_path):
+    """Also where the table is no tensor of the file, as in vit-pytorch's SimpleViT."""
+    config = ViTConfig(image_size=12, patch_size=4, embed_dim=24, depth=1, num_heads=3, positions="sincos2d")
+    tensors = {name: t for name, t in to_timm(ViT(config).state_dict(), config).items() if name != "pos_embed"}
+    torch.save(tensors, tmp_path / "computed.pth")
+    loaded = load(tmp_path / "computed.pth", config, image_size=20)
+    resized = load(tmp_path / "computed.pth", config).model.resize(20)
+    torch.testing.assert_close(loaded.model.state_dict(), resized.state_dict(), rtol=0, atol=0)  # the same tensors
+    assert loaded.report.resized == {"tokenizer.pos_embed": "3 x 3 -> 5 x 5 patches"}

@@ -87,11 +87,14 @@ def _classes(card: ModelCard) -> str:
 
 def _preprocessing(preprocessing: Preprocessing) -> str:
     height, width = preprocessing.image_size
-    to = " x ".join(f"{math.floor(side / preprocessing.crop_pct)}" for side in dict.fromkeys((height, width)))
-    return (
-        f"resize {preprocessing.interpolation} to {to}, crop the centre {height} x {width}, "
-        f"mean {_numbers(preprocessing.mean)}, std {_numbers(preprocessing.std)}"
-    )
+    sides = [math.floor(side / preprocessing.crop_pct) for side in (height, width)]
+    if preprocessing.crop_mode == "squash":
+        resize = f"squash {preprocessing.interpolation} to {sides[0]} x {sides[1]}"
+    else:
+        resize = f"resize {preprocessing.interpolation} to {' x '.join(map(str, dict.fromkeys(sides)))}"
+    whole = preprocessing.crop_mode == "squash" and preprocessing.crop_pct == 1
+    crop = "" if whole else f", crop the centre {height} x {width}"
+    return f"{resize}{crop}, mean {_numbers(preprocessing.mean)}, std {_numbers(preprocessing.std)}"
 
 
 def _numbers(values: tuple[float, ...]) -> str:

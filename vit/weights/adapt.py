@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vit.nn import ViTConfig
-from vit.nn.positions import resample_pos_embed
+from vit.nn.positions import resample_pos_embed, sincos2d
 
 HEAD = ("head.", "head_dist.", "pre_logits.")
 """What belongs to the old classes and goes with them."""
@@ -46,6 +46,8 @@ def adapt(state: Mapping[str, Tensor], own: ViTConfig, wanted: ViTConfig, new_he
         adapted.state |= tensors
         adapted.resized |= dict.fromkeys(tensors, f"{own.in_channels} -> {wanted.in_channels} colour channels")
     positions = adapted.state.get("pos_embed")
+    if positions is None and own.positions == "sincos2d":  # resampled, as `ViT.resize` does, whether in the file or not
+        positions = rearrange(sincos2d(own.grid, own.embed_dim), "n d -> 1 n d")
     prefix = num_placed_prefix_tokens(own)
     # positions of yet another grid stay as they are, to be refused for their shape
     if own.grid != wanted.grid and positions is not None and positions.shape[1] == prefix + own.num_patches:

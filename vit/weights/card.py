@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from vit.nn import Preprocessing, ViTConfig
+from vit.nn import Preprocessing, ViT, ViTConfig
 from vit.nn.preprocessing import CropMode
 from vit.spelling import did_you_mean
 from vit.weights.timm import config_from_timm, timm_architecture, timm_arguments
+
+TRAINING = frozenset({"drop_rate", "patch_drop_rate", "drop_path_rate", "init", "pos_embed_std", "dynamic_image_size"})
+"""Fields that change no logits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,44 @@ class ModelCard:
         """The name of a class, with its description where there is one."""
         name = self.classes[index]
         return f"{name} ({self.descriptions[name]})" if name in self.descriptions else name
+
+    def for_model(self, model: ViT) -> ModelCard:
+        """The card of this model after its architecture was changed, by `model.resize` for instance."""
+        return self.for_config(model.config)
+
+    def for_config(self, config: ViTConfig) -> ModelCard:
+        """The card of a model whose architecture was changed to `config`.
+
+        New classes have numbers for names, and new channels the mean of the old ones' mean and standard deviation.
+        """
+        old = self.preprocessing
+        if config.in_channels != old.channels:
+            mean = (sum(old.mean) / old.channels,) * config.in_channels
+            std = (sum(old.std) / old.channels,) * config.in_channels
+        else:
+            mean, std = old.mean, old.std
+        image_size = old.image_size if config.image_hw == self.config.image_hw else config.image_hw
+        return dataclasses.replace(
+            self,
+            config=config,
+            classes=self.classes if len(self.classes) == config.num_classes else numbered(config.num_classes),
+            preprocessing=dataclasses.replace(old, image_size=image_size, mean=mean, std=std),
+        )
+
+    def require_of(self, model: ViT) -> None:
+        """Raise a `ValueError` if this is the card of a model with other tensors or another function."""
+        for name in differing(self.config, model.config):
+            raise ValueError(
+                f"the card says {name}={getattr(self.config, name)!r} and the model has {getattr(model.config, name)!r}"
+                "; card.for_model(model) is the card of the model as it is now."
+            )
+
+
+def differing(one: ViTConfig, other: ViTConfig) -> list[str]:
+    """Fields in which two architectures differ, of those that decide shapes or logits."""
+    fields = [field.name for field in dataclasses.fields(ViTConfig) if field.name not in TRAINING]
+    as_read = {"image_size": "image_hw", "patch_size": "patch_hw", "mlp_ratio": "mlp_hidden_dim"}
+    return [name for name in fields if getattr(one, as_read.get(name, name)) != getattr(other, as_read.get(name, name))]
 
 
 def card_to_json(card: ModelCard) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def describe(source: str | os.PathLike[str]) -> Description:
     card = None if is_file else read_card(path)
     weights = path if is_file else find_weights(path)
     tensors = read_tensors(weights, shapes_only=True)
-    recognised = recognise(tensors, weights)
+    recognised = recognise(tensors, weights, card.config if card else None)
     fitting = fitting_presets(recognised.state)
     if card:  # tensors do not show heads
         fitting = [name for name in fitting if ViTConfig.preset(name).num_heads == card.config.num_heads]

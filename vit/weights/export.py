@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 
 from vit.nn import ViT, ViTConfig
 from vit.weights import jax, torchvision, transformers
-from vit.weights.card import ModelCard
+from vit.weights.card import TRAINING, ModelCard
 from vit.weights.folder import CARD, PREPROCESSOR, save_model, write_folder
 from vit.weights.timm import timm_architecture, to_timm
 from vit.weights.transformers_card import card_to_transformers
@@ -23,9 +24,6 @@ SIZES = frozenset(
     {"image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depth", "num_heads", "mlp_ratio"}
 )
 """Fields that every library has."""
-
-TRAINING = frozenset({"drop_rate", "patch_drop_rate", "drop_path_rate", "init", "pos_embed_std", "dynamic_image_size"})
-"""Fields that change no logits."""
 
 
 def export_model(model: ViT, card: ModelCard, path: str | os.PathLike[str], layout: str) -> Path:
@@ -41,11 +39,12 @@ def export_model(model: ViT, card: ModelCard, path: str | os.PathLike[str], layo
             `torchvision.models.VisionTransformer`) or `jax` (google-research/vision_transformer).
 
     Raises:
-        ValueError: no such layout, or the library has no such model.
+        ValueError: no such layout, the library has no such model, or the card is not of this model.
         OSError: the path cannot be written.
     """
     if layout not in WRITERS:
         raise ValueError(f"layout={layout!r} is not written here; {', '.join(WRITERS)} are.")
+    card.require_of(model)
     return WRITERS[layout](model, card, Path(path))
 
 
@@ -55,16 +54,14 @@ def _write_timm(model: ViT, card: ModelCard, path: Path) -> Path:
 
 
 def _write_transformers(model: ViT, card: ModelCard, path: Path) -> Path:
-    _require_plain(model.config, "transformers' ViT", may_differ={"mlp", "qkv_bias", "norm_eps"})
-    if model.config.mlp == "swiglu":
-        raise ValueError("transformers' ViT has no mlp='swiglu'; its DINOv2 has, which is not written here.")
+    require_vit_of_transformers(model.config)
     config, preprocessor = card_to_transformers(card)
     tensors = transformers.from_timm(to_timm(model.state_dict(), model.config))
     return write_folder(path, tensors, {CARD: config, PREPROCESSOR: preprocessor})
 
 
 def _write_jax(model: ViT, card: ModelCard, path: Path) -> Path:
-    _require_plain(model.config, "google-research/vision_transformer", may_differ=set())
+    require_vit_of_jax(model.config)
     if path.suffix != ".npz":
         raise ValueError(f"{path} is no name for a checkpoint of JAX; PATH.npz is.")
     tensors = jax.from_timm(to_timm(model.state_dict(), model.config), model.config.num_heads)
@@ -76,13 +73,7 @@ def _write_jax(model: ViT, card: ModelCard, path: Path) -> Path:
 
 
 def _write_torchvision(model: ViT, card: ModelCard, path: Path) -> Path:
-    _require_plain(model.config, "torchvision's ViT", may_differ=set())
-    for field in ("image_size", "patch_size"):
-        height, width = getattr(model.config, field.replace("size", "hw"))
-        if height != width:
-            raise ValueError(f"torchvision's ViT has no {field}={height, width}; it takes squares.")
-    if model.config.in_channels != 3:
-        raise ValueError(f"torchvision's ViT has no in_channels={model.config.in_channels}; it takes 3.")
+    require_vit_of_torchvision(model.config)
     if path.suffix not in (".pth", ".safetensors"):
         raise ValueError(f"{path} is no name for a state dict of torchvision; PATH.pth and PATH.safetensors are.")
     tensors = torchvision.from_timm(to_timm(model.state_dict(), model.config))
@@ -104,12 +95,40 @@ WRITERS: dict[str, Callable[[ViT, ModelCard, Path], Path]] = {
 """How a layout is written."""
 
 
-def _require_plain(config: ViTConfig, whose: str, may_differ: set[str]) -> None:
-    """Raise if the model has an option that the other library's ViT has not."""
+def require_vit_of_transformers(config: ViTConfig) -> None:
+    """Raise a `ValueError` if transformers' ViT, which is not its DINOv2, has no such model."""
+    if config.mlp == "swiglu":
+        raise ValueError("transformers' ViT has no mlp='swiglu'; its DINOv2 has, which is not written here.")
+    _require_head(config, "transformers' ViT")
+    require_plain(config, "transformers' ViT", may_differ={"mlp", "qkv_bias", "norm_eps"})
+
+
+def require_vit_of_jax(config: ViTConfig) -> None:
+    """Raise a `ValueError` if google-research/vision_transformer has no such model."""
+    _require_head(config, "google-research/vision_transformer")
+    require_plain(config, "google-research/vision_transformer", may_differ=set())
+
+
+def require_vit_of_torchvision(config: ViTConfig) -> None:
+    """Raise a `ValueError` if torchvision has no such model."""
+    _require_head(config, "torchvision's ViT")
+    require_plain(config, "torchvision's ViT", may_differ=set())
+    for field, (height, width) in {"image_size": config.image_hw, "patch_size": config.patch_hw}.items():
+        if height != width:
+            raise ValueError(f"torchvision's ViT has no {field}={height, width}; it takes squares.")
+    if config.in_channels != 3:
+        raise ValueError(f"torchvision's ViT has no in_channels={config.in_channels}; it takes 3.")
+
+
+def require_plain(config: ViTConfig, whose: str, may_differ: AbstractSet[str]) -> None:
+    """Raise a `ValueError` if the model has an option that the other library's ViT has not."""
     plain = ViTConfig()
     for field in dataclasses.fields(ViTConfig):
         value, usual = getattr(config, field.name), getattr(plain, field.name)
         if value != usual and field.name not in SIZES | TRAINING | may_differ:
-            raise ValueError(f"{whose} has no {field.name}={value!r}, only {usual!r}, so this model cannot be written.")
+            raise ValueError(f"{whose} has no {field.name}={value!r}, only {usual!r}.")
+
+
+def _require_head(config: ViTConfig, whose: str) -> None:
     if not config.num_classes:
         raise ValueError(f"num_classes=0: {whose} is a classifier; load_model(..., num_classes=N) adds a head.")

@@ -10,7 +10,11 @@ import argparse
 import io
 import pickle
 import re
+import struct
+import tokenize
+import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -31,12 +35,44 @@ DTYPES = {
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64,
     "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
 """safetensors' names of number types -> torch's, of those that weights and counters have."""
+
+BEGINNINGS = {
+    rb"PK": "a zip archive, as torch and numpy write them",
+    rb"\x80[\x02-\x05]": "a pickle",
+    rb".{8}\{": "safetensors",
+    rb"\x93NUMPY": "a single array of numpy",
+    rb"\x89HDF": "HDF5",
+    rb"GGUF": "GGUF",
+    rb"\x1f\x8b": "gzip",
+}
+"""How a file begins, as a regular expression -> what it then looks like."""
+
+DAMAGED = (
+    RuntimeError,  # NotImplementedError, of zip versions and encryption, is one of these
+    EOFError,
+    KeyError,
+    IndexError,
+    UnicodeDecodeError,
+    AssertionError,
+    AttributeError,
+    TypeError,
+    OSError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What torch, numpy and zipfile raise when a file is not what they take it for: all of these were seen."""
 
 
 BFLOAT16 = np.dtype("V2")
@@ -72,9 +108,19 @@ def _refuse_what_is_no_weights(path: Path) -> None:
             raise ValueError(f"{path} ({size} bytes) {what}.")
 
 
-def _damaged(path: Path, kind: str, error: Exception) -> ValueError:
-    reason = str(error).partition("\n")[0]
+def _damaged(path: Path, kind: str, error: Exception | None = None) -> ValueError:
+    """The error of a file that cannot be read, with its reader's reason or, without an error, what it begins like."""
+    reason = str(error).partition("\n")[0].rstrip(".") if error else _beginning(path)
     return ValueError(f"{path} ({path.stat().st_size} bytes) is damaged or not a {kind} file ({reason}).")
+
+
+def _beginning(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(16)
+    for pattern, what in BEGINNINGS.items():
+        if re.match(pattern, start, re.DOTALL):
+            return f"it begins like {what}"
+    return f"it begins with the bytes {start[:4].hex(' ')}"
 
 
 def _read_safetensors(path: Path, shapes_only: bool) -> dict[str, Tensor]:
@@ -85,27 +131,36 @@ def _read_safetensors(path: Path, shapes_only: bool) -> dict[str, Tensor]:
                 return {name: file.get_tensor(name) for name in names}
             headers = {name: file.get_slice(name) for name in names}
             return {
-                name: torch.empty(header.get_shape(), dtype=DTYPES.get(header.get_dtype()), device="meta")
+                name: torch.empty(header.get_shape(), dtype=_dtype_of_safetensors(header.get_dtype()), device="meta")
                 for name, header in headers.items()
             }
     except SafetensorError as error:
         raise _damaged(path, "safetensors", error) from None
 
 
+def _dtype_of_safetensors(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise SafetensorError(f"numbers of type {name} are not read here; {', '.join(DTYPES)} are")
+    return DTYPES[name]
+
+
 def _read_torch(path: Path, shapes_only: bool) -> dict[str, Tensor]:
     """A pickle of tensors. DINO and MAE keep their command line beside them, a Namespace, which holds only data."""
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of other kinds of pickle, of which our errors speak
             content = torch.load(path, map_location="meta" if shapes_only else "cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if refused := re.search(r"GLOBAL ([\w.]+)|[Uu]nsupported (?:class|global):? ([\w.]+)", str(error)):
+    except pickle.UnpicklingError as error:  # torch's own words recommend to read it without weights_only
+        if refused := re.search(r"GLOBAL (\S+) (?:was|whose)", str(error)):
             raise ValueError(
-                f"{path} is a pickle that would run code when read ({refused[1] or refused[2]}), so it is refused; "
+                f"{path} holds {refused[1]}, which torch does not read with weights_only=True since it might run code; "
                 f"open it in the library it came from and save its state dict as safetensors."
             ) from None
-        raise _damaged(path, "torch", error) from None
-    except (RuntimeError, EOFError, KeyError, IndexError, UnicodeDecodeError) as error:  # all of these were seen
-        raise _damaged(path, "torch", error) from None
+        raise _damaged(path, "torch") from None
+    except DAMAGED as error:
+        if "TorchScript" in str(error):
+            raise ValueError(f"{path} is a TorchScript program, which is not run; save its state dict.") from None
+        raise _damaged(path, "torch", None if "weights_only" in str(error) else error) from None
     return dict(_flatten(content))
 
 
@@ -124,7 +179,7 @@ def _read_npz(path: Path, shapes_only: bool) -> dict[str, Tensor]:
             members = [name for name in archive.namelist() if name.endswith(".npy")]
             read = _npy_shape if shapes_only else _npy
             return {name.removesuffix(".npy"): read(archive, name) for name in members}
-    except (zipfile.BadZipFile, EOFError) as error:
+    except DAMAGED as error:
         raise _damaged(path, "numpy .npz", error) from None
     except ValueError as error:
         if "allow_pickle" in str(error):

@@ -16,7 +16,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vit.nn import ViT
+from vit.nn import PRESETS, ViT
 from vit.weights.card import ModelCard, card_from_json, card_to_json
 from vit.weights.timm import to_timm
 from vit.weights.transformers_card import card_from_transformers
@@ -33,7 +33,9 @@ def save_model(model: ViT, card: ModelCard, folder: str | os.PathLike[str]) -> P
 
     Raises:
         OSError: the folder cannot be written.
+        ValueError: the card is not of this model; `card.for_model(model)` is.
     """
+    card.require_of(model)
     return write_folder(folder, to_timm(model.state_dict(), model.config), {CARD: card_to_json(card)})
 
 
@@ -97,11 +99,25 @@ def find(folder: Path, name: str) -> Path:
     nearby = sorted(str(p.parent) for p in folder.glob(f"*/{CARD}")) if folder.is_dir() else []
     if nearby:
         raise FileNotFoundError(f"{folder} is not a model folder, but {' and '.join(nearby)} may be.")
+    if (folder / f"{WEIGHTS}.index.json").is_file():
+        raise FileNotFoundError(
+            f"model folder {folder} has its weights in several files, which are not read; "
+            "`save_pretrained(FOLDER, max_shard_size='100GB')` of transformers writes one."
+        )
     what = f"has no {name}" if folder.is_dir() else "does not exist"
     raise FileNotFoundError(
         f"model folder {folder} {what}; `vit fit` writes one to runs/NAME/model, and load_model also takes timm/NAME "
-        "and hf-hub:OWNER/REPO."
+        f"and hf-hub:OWNER/REPO{_meant(folder)}."
     )
+
+
+def _meant(folder: Path) -> str:
+    """The name that somebody may have meant, as a part of a sentence."""
+    if folder.exists() or folder.is_absolute():
+        return ""
+    if str(folder).partition(".")[0] in PRESETS:
+        return f"; timm/{folder} is the one that timm publishes"
+    return f"; hf-hub:{folder.as_posix()} if it is there" if len(folder.parts) == 2 else ""
 
 
 def _preprocessor(card: Path) -> Mapping[str, Any] | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vit.weights.card import ModelCard, card_from_json
 from vit.weights.folder import CARD, OTHER_WEIGHTS, PREPROCESSOR, WEIGHTS
@@ -45,7 +45,6 @@ def download_timm(name: str) -> tuple[dict[str, Tensor], ModelCard]:
         ValueError: timm has no such model or weights, or the model is no plain ViT.
     """
     import timm
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     if not timm.is_model_pretrained(name):
         family = name.partition(".")[0]
@@ -54,11 +53,24 @@ def download_timm(name: str) -> tuple[dict[str, Tensor], ModelCard]:
     published = timm.get_pretrained_cfg(name)
     assert published is not None
     card = card_from_json(_card_of_timm(published.to_dict()))  # before the download: no plain ViT, no need of it
+    return pretrained_timm(name).state_dict(), card
+
+
+def pretrained_timm(name: str) -> nn.Module:
+    """The model NAME or NAME.TAG as timm itself builds it, with its pretrained weights.
+
+    Raises:
+        FileNotFoundError: not in the cache and cannot be downloaded; how to get it offline is said.
+    """
+    import timm
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
     try:
-        model = timm.create_model(name, pretrained=True)
+        return timm.create_model(name, pretrained=True)
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise _not_downloaded(f"timm/{name}", published.hf_hub_id or f"timm/{name}", error) from None
-    return model.state_dict(), card
+        published = timm.get_pretrained_cfg(name)
+        repository = published and published.hf_hub_id
+        raise _not_downloaded(f"timm/{name}", repository or f"timm/{name}", error) from None
 
 
 def _card_of_timm(published: Mapping[str, Any]) -> dict[str, Any]:

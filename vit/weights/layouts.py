@@ -27,6 +27,12 @@ TIMM_RELATIVES = {
 }
 """What DINOv2 (the first three) and DeiT III call otherwise than timm; DeiT, DINO and MAE use timm's names."""
 
+PROJECTION = "patch_embed.proj.weight"
+"""timm's is a convolution with four axes, ours linear with two."""
+
+AXES = {PROJECTION: 4, "cls_token": 3, "dist_token": 3, "reg_token": 3, "pos_embed": 3, "head.weight": 2}
+"""How many axes a tensor of a plain ViT has in timm's layout."""
+
 PREFERRED = ("teacher.", "state_dict_ema.", "model_ema.")
 """Of several models in one checkpoint, the one that its authors evaluate: DINO's teacher, and the averaged weights."""
 
@@ -41,42 +47,65 @@ class Layout:
     marker: str
     """The tensor that only this layout has: a regular expression for its name, which a prefix may precede."""
 
-    to_timm: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
-    """Their tensors under timm's names; tensors that it does not know keep their own."""
+    to_timm: Callable[[Mapping[str, Tensor], ViTConfig | None], dict[str, Tensor]]
+    """Their tensors under timm's names, given the architecture where it is known; unknown tensors keep their names."""
+
+    marker_ndim: int | None = None
+    """How many axes the marker has, where its name alone is not this layout's."""
 
     spare: str = r"(?!)"
     """Tensors that training needed and the model does not: they may be left over without anybody asking for it."""
 
 
-def _of_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    if state["patch_embed.proj.weight"].ndim != 4:
-        raise ValueError("patch_embed.proj.weight is no convolution, so this is no plain ViT in timm's layout.")
+def _of_timm(state: Mapping[str, Tensor], _: ViTConfig | None) -> dict[str, Tensor]:
+    if state[PROJECTION].ndim != 4:
+        raise ValueError(f"{PROJECTION} is no convolution, so this is no plain ViT in timm's layout.")
     return rename(state, TIMM_RELATIVES)
 
 
-def _of_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our own state dict, saved by hand: the model folder has timm's layout. Patches are taken to be square."""
-    _, side = square_patch(state["patch_embed.proj.weight"].shape[1])
-    return to_timm(state, ViTConfig(image_size=side, patch_size=side))
+def _of_ours(state: Mapping[str, Tensor], config: ViTConfig | None) -> dict[str, Tensor]:
+    """Our own state dict, saved by hand: the model folder has timm's layout.
+
+    Patches are the config's, and taken to be square with three channels or one where there is none.
+    """
+    numbers = state[PROJECTION].shape[1]
+    if config is None:
+        _, side = square_patch(numbers)
+        return to_timm(state, ViTConfig(image_size=side, patch_size=side))
+    ph, pw = config.patch_hw
+    if numbers % (ph * pw):
+        raise ValueError(f"a patch of {numbers} numbers is not one of patch_size={config.patch_size} pixels.")
+    return to_timm(state, config)
+
+
+def _renaming(
+    convert: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
+) -> Callable[[Mapping[str, Tensor], ViTConfig | None], dict[str, Tensor]]:
+    """A conversion that needs no architecture."""
+
+    def converted(state: Mapping[str, Tensor], _: ViTConfig | None) -> dict[str, Tensor]:
+        return convert(state)
+
+    return converted
 
 
 LAYOUTS = (
-    Layout(name="vit", marker=r"tokenizer\.(cls_token|pos_embed|reg_token)", to_timm=_of_ours),
+    Layout(name="vit", marker=re.escape(PROJECTION), marker_ndim=2, to_timm=_of_ours),
     Layout(
         name="timm",
-        marker=r"patch_embed\.proj\.weight",
+        marker=re.escape(PROJECTION),
         to_timm=_of_timm,
         spare=r"mask_token|decoder_.*",  # of MAE and DINOv2
     ),
-    Layout(name="torchvision", marker=re.escape(torchvision.MARKER), to_timm=torchvision.to_timm),
+    Layout(name="torchvision", marker=re.escape(torchvision.MARKER), to_timm=_renaming(torchvision.to_timm)),
     Layout(
         name="transformers",
         marker=transformers.MARKER,
-        to_timm=transformers.to_timm,
+        to_timm=_renaming(transformers.to_timm),
         spare=r"pooler\..*|embeddings\.mask_token",
     ),
-    Layout(name="vit-pytorch", marker=vit_pytorch.MARKER, to_timm=vit_pytorch.to_timm),
-    Layout(name="JAX", marker=re.escape(jax.MARKER), to_timm=jax.to_timm),
+    Layout(name="vit-pytorch", marker=vit_pytorch.MARKER, to_timm=_renaming(vit_pytorch.to_timm)),
+    Layout(name="JAX", marker=re.escape(jax.MARKER), to_timm=_renaming(jax.to_timm)),
 )
 
 
@@ -98,8 +127,8 @@ class Recognised:
     """Names of the file's other tensors: another copy of the model, an optimiser's, or spare ones."""
 
 
-def recognise(tensors: Mapping[str, Tensor], path: Path) -> Recognised:
-    """Find the model among the tensors of a file.
+def recognise(tensors: Mapping[str, Tensor], path: Path, config: ViTConfig | None = None) -> Recognised:
+    """Find the model among the tensors of a file, whose architecture is `config` where it is known.
 
     Raises:
         ValueError: no ViT of a known layout, or several with nothing to say which is meant.
@@ -110,9 +139,15 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> Recognised:
             prefix = _choose(prefixes, path)
             inside = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             try:
-                renamed = layout.to_timm(inside)
+                renamed = layout.to_timm(inside, config)
+                _check_axes(renamed)
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
+            except (KeyError, IndexError, TypeError, RuntimeError) as error:  # a tensor missing, or of another shape
+                reason = str(error).strip().partition("\n")[0]
+                raise ValueError(
+                    f"{path} has a name of the {layout.name} layout in it, but not the tensors of a ViT ({reason})."
+                ) from None
             spare = [name for name in renamed if re.fullmatch(layout.spare, name)]
             return Recognised(
                 layout=layout,
@@ -127,9 +162,19 @@ def recognise(tensors: Mapping[str, Tensor], path: Path) -> Recognised:
     )
 
 
+def _check_axes(state: Mapping[str, Tensor]) -> None:
+    for name, axes in AXES.items():
+        if name in state and state[name].ndim != axes:
+            raise ValueError(f"{name} has the shape {tuple(state[name].shape)}, and {axes} axes in a plain ViT.")
+
+
 def _prefixes(layout: Layout, tensors: Mapping[str, Tensor]) -> list[str]:
     """What stands before the layout's marker, for each model of that layout."""
-    found = [re.search(rf"(?<![\w]){layout.marker}$", name) for name in tensors]
+    found = [
+        re.search(rf"(?<![\w]){layout.marker}$", name)
+        for name, tensor in tensors.items()
+        if layout.marker_ndim in (None, tensor.ndim)
+    ]
     return sorted({match.string[: match.start()] for match in found if match})
 
 

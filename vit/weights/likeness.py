@@ -21,8 +21,8 @@ from vit.weights.timm import from_timm
 
 
 def skeleton(config: ViTConfig) -> ViT:
-    """A model on the meta device: shapes without values."""
-    with torch.device("meta"), _NothingDrawn():
+    """A model on the meta device: shapes without values, but for what is computed from the config, a small table."""
+    with torch.device("meta"), _NothingComputed():
         return ViT(config)
 
 
@@ -78,7 +78,9 @@ def _has(config: ViTConfig, values: Mapping[str, Any]) -> bool:
 
 
 def _fits(config: ViTConfig, state: Mapping[str, Tensor]) -> bool:
-    return not difference(skeleton(config).state_dict(), from_timm(join_prefix_positions(state, config)))
+    # these two are added up, which on the meta device would import torch's compiler: 5 s
+    small = {name: torch.zeros(state[name].shape) for name in ("cls_token", "pos_embed") if name in state}
+    return not difference(skeleton(config).state_dict(), from_timm(join_prefix_positions({**state, **small}, config)))
 
 
 def likeness(state: Mapping[str, Tensor]) -> str:
@@ -119,13 +121,19 @@ def _with_positions_of(state: Mapping[str, Tensor], config: ViTConfig) -> ViTCon
     return dataclasses.replace(config, image_size=(sides[0] * config.patch_hw[0], sides[0] * config.patch_hw[1]))
 
 
-class _NothingDrawn(TorchFunctionMode):
-    """Leave random values out. On the meta device there are none, and torch would import its compiler for them: 5 s."""
+class _NothingComputed(TorchFunctionMode):
+    """Keep arithmetic off the meta device, for which torch would import its compiler: 5 s.
+
+    Random values are left out, since there are none, and the sequences that sincos2d is computed from are real.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         if func in (nn.init.normal_, Tensor.normal_):
             return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
+        if func is torch.arange and kwargs.get("device") is None:
+            kwargs = {**kwargs, "device": "cpu"}
+        return func(*args, **kwargs)
 
 
 def _some(names: list[str]) -> str:

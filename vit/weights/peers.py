@@ -20,7 +20,15 @@ from torch import Tensor, nn
 
 from vit.nn import ViTConfig
 from vit.weights import jax
+from vit.weights.export import (
+    require_plain,
+    require_vit_of_jax,
+    require_vit_of_torchvision,
+    require_vit_of_transformers,
+)
+from vit.weights.hub import pretrained_timm
 from vit.weights.timm import timm_architecture, timm_arguments
+from vit.weights.transformers_card import ACTIVATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +84,7 @@ def _timm(architecture: str | ViTConfig, pretrained: bool) -> Peer:
         config = ViTConfig.preset(architecture.partition(".")[0])
         if not (timm.is_model_pretrained(architecture) if pretrained else timm.is_model(architecture)):
             raise ValueError(f"timm has no {'weights of' if pretrained else 'model'} {architecture}.")
-        model = timm.create_model(architecture, pretrained=pretrained)
+        model: Any = pretrained_timm(architecture) if pretrained else timm.create_model(architecture)
         config = dataclasses.replace(config, num_classes=model.num_classes)  # which its weights decide
     else:
         config = architecture
@@ -115,19 +123,12 @@ def _torchvision(architecture: str | ViTConfig, pretrained: bool) -> Peer:
         if architecture not in (names := list_models(include="vit_*")):
             raise ValueError(f"torchvision has no ViT {architecture!r}; it has {', '.join(names)}.")
         model = get_model(architecture, weights="DEFAULT" if pretrained else None)
+        assert isinstance(model, VisionTransformer)
+        config = _of_torchvision(model)
     else:
-        model = build(_config(architecture, "a config", pretrained))
-    assert isinstance(model, VisionTransformer)
-    first = model.encoder.layers[0]
-    config = ViTConfig(
-        image_size=model.image_size,
-        patch_size=model.patch_size,
-        num_classes=model.num_classes,
-        embed_dim=model.hidden_dim,
-        depth=len(model.encoder.layers),
-        num_heads=first.num_heads,  # pyright: ignore[reportArgumentType]  # a module's attribute
-        mlp_ratio=model.mlp_dim / model.hidden_dim,
-    )
+        config = _config(architecture, "a config", pretrained)
+        require_vit_of_torchvision(config)
+        model = build(config)
     return Peer(
         model=model,
         config=config,
@@ -139,11 +140,24 @@ def _torchvision(architecture: str | ViTConfig, pretrained: bool) -> Peer:
     )
 
 
+def _of_torchvision(model: Any) -> ViTConfig:
+    """The architecture of a model of torchvision."""
+    return ViTConfig(
+        image_size=model.image_size,
+        patch_size=model.patch_size,
+        num_classes=model.num_classes,
+        embed_dim=model.hidden_dim,
+        depth=len(model.encoder.layers),
+        num_heads=model.encoder.layers[0].num_heads,
+        mlp_ratio=model.mlp_dim / model.hidden_dim,
+    )
+
+
 def _transformers(architecture: str | ViTConfig, pretrained: bool) -> Peer:
     """ViT, there and back; for an architecture with LayerScale DINOv2, whose pooled features are compared."""
     config = _config(architecture, "transformers", pretrained)
     library = importlib.import_module("transformers")
-    fields = {
+    fields: dict[str, Any] = {
         "image_size": list(config.image_hw),
         "patch_size": list(config.patch_hw),
         "num_channels": config.in_channels,
@@ -151,13 +165,17 @@ def _transformers(architecture: str | ViTConfig, pretrained: bool) -> Peer:
         "num_hidden_layers": config.depth,
         "num_attention_heads": config.num_heads,
         "qkv_bias": config.qkv_bias,
+        "layer_norm_eps": config.norm_eps,
     }
+    if config.mlp != "swiglu":
+        fields["hidden_act"] = ACTIVATIONS[config.mlp]
 
     def write(model: nn.Module, folder: Path) -> Path:
         model.save_pretrained(folder / "theirs")  # pyright: ignore[reportCallIssue]  # the library is untyped
         return folder / "theirs"
 
     if config.init_values is None:
+        require_vit_of_transformers(config)
         fields |= {"intermediate_size": config.mlp_hidden_dim, "num_labels": config.num_classes}
         return Peer(
             model=library.ViTForImageClassification(library.ViTConfig(**fields)),
@@ -168,7 +186,11 @@ def _transformers(architecture: str | ViTConfig, pretrained: bool) -> Peer:
             layout="transformers",
             logits=lambda output: output.logits,
         )
-    fields |= {"mlp_ratio": int(config.mlp_ratio), "use_swiglu_ffn": config.mlp == "swiglu"}
+    _require_dinov2(config)
+    swiglu = config.mlp == "swiglu"
+    # transformers takes two thirds of this for each of gate and value, whose sum is ours
+    ratio = config.mlp_ratio * 3 / 4 if swiglu else config.mlp_ratio
+    fields |= {"mlp_ratio": round(ratio), "use_swiglu_ffn": swiglu, "layerscale_value": config.init_values}
     if config.num_register_tokens:
         fields["num_register_tokens"] = config.num_register_tokens
         model = library.Dinov2WithRegistersModel(library.Dinov2WithRegistersConfig(**fields))
@@ -181,6 +203,21 @@ def _transformers(architecture: str | ViTConfig, pretrained: bool) -> Peer:
         says_its_architecture=True,
         logits=lambda output: output.pooler_output,
     )
+
+
+def _require_dinov2(config: ViTConfig) -> None:
+    """Raise a `ValueError` if transformers' DINOv2, with or without registers, has no such model."""
+    own = {"init_values", "mlp", "qkv_bias", "norm_eps", "num_register_tokens"}
+    registers = config.num_register_tokens > 0
+    require_plain(
+        config, "transformers' DINOv2 (init_values is given)", own | ({"prefix_positions"} if registers else set())
+    )
+    if registers and config.prefix_positions:
+        raise ValueError("transformers' DINOv2 has no registers with prefix_positions=True, only False.")
+    if config.num_classes:
+        raise ValueError(
+            f"num_classes={config.num_classes}: transformers' DINOv2 is compared by its features; num_classes=0 works."
+        )
 
 
 def _vit_pytorch(architecture: str | ViTConfig, pretrained: bool) -> Peer:
@@ -200,6 +237,13 @@ def _of_vit_pytorch(kind: str, config: ViTConfig) -> Peer:
     elif config.pool == "mean":
         own["class_token"] = False
         options["pool"] = "mean"
+    require_plain(
+        config,
+        f"vit-pytorch's {kind}",
+        {name for name, value in own.items() if getattr(config, name) == value} | {"patch_norm", "pool", "final_norm"},
+    )
+    if config.pool == "map" or config.final_norm == "none":
+        raise ValueError(f"vit-pytorch's {kind} has no pool='map' and no final_norm='none'.")
     config = dataclasses.replace(config, **own)
     model = getattr(importlib.import_module("vit_pytorch"), kind)(
         image_size=config.image_hw,
@@ -226,6 +270,7 @@ def _jax(architecture: str | ViTConfig, pretrained: bool) -> Peer:
     import timm
 
     config = _config(architecture, "jax", pretrained)
+    require_vit_of_jax(config)
 
     def build() -> Any:
         return timm.create_model(timm_architecture(config), **timm_arguments(config))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vit.nn import Preprocessing, ViT, ViTConfig
-from vit.weights.card import ModelCard, numbered
+from vit.weights.card import ModelCard, differing, numbered
 from vit.weights.export import export_model
 from vit.weights.peers import PEERS, Peer, require_installed
 from vit.weights.sources import load
@@ -102,6 +102,9 @@ def _compare(peer: Peer, folder: Path) -> list[tuple[str, float, float]]:
     logits = peer.logits(peer.model.eval()(images))
     written = peer.write(peer.model, folder)
     ours = load(written, None if peer.says_its_architecture else peer.config).model
+    for field in differing(peer.config, ours.config):
+        asked, built = getattr(peer.config, field), getattr(ours.config, field)
+        raise ValueError(f"no comparison: {field}={asked!r} was asked for, and the library built {built!r}.")
     results = [("read", _apart(ours(images), logits), logits.abs().max().item())]
     if peer.read is not None:
         path = folder / ("ours" + peer.suffix)

@@ -17,7 +17,7 @@ from torch import Tensor
 from vit.nn import ViT, ViTConfig
 from vit.nn.config import Size
 from vit.weights.adapt import adapt
-from vit.weights.card import ModelCard, numbered
+from vit.weights.card import ModelCard
 from vit.weights.files import READERS, read_tensors
 from vit.weights.folder import find_weights, read_card
 from vit.weights.hub import download_folder, download_timm
@@ -108,7 +108,7 @@ def load(
         left_over=(*found.left_over, *adapted.left_over),
         notes=found.notes,
     )
-    return Loaded(model=model, card=found.card and _card_for(found.card, wanted), report=report)
+    return Loaded(model=model, card=found.card and found.card.for_config(wanted), report=report)
 
 
 def _find(source: str | os.PathLike[str], architecture: str | ViTConfig | None, changes: Mapping[str, Any]) -> Found:
@@ -124,7 +124,7 @@ def _find(source: str | os.PathLike[str], architecture: str | ViTConfig | None, 
     if name.startswith("hf-hub:"):
         path = download_folder(name.removeprefix("hf-hub:"))
     card, weights = read_card(path), find_weights(path)
-    recognised = recognise(read_tensors(weights), weights)
+    recognised = recognise(read_tensors(weights), weights, card.config)
     return Found(
         state=recognised.state,
         config=card.config,
@@ -136,14 +136,14 @@ def _find(source: str | os.PathLike[str], architecture: str | ViTConfig | None, 
 
 def _find_in_file(path: Path, architecture: str | ViTConfig | None, changes: Mapping[str, Any]) -> Found:
     """The tensors of a file, with the architecture that the caller names."""
-    recognised = recognise(read_tensors(path), path)
-    if architecture is None:
+    named = ViTConfig.preset(architecture) if isinstance(architecture, str) else architecture
+    recognised = recognise(read_tensors(path), path, named)
+    if named is None:
         fitting = fitting_presets(recognised.state)
         raise ValueError(
             f"{path} does not say its architecture; give it, for instance "
             f"architecture={fitting[0] if fitting else 'vit_base_patch16_224'!r}."
         )
-    named = ViTConfig.preset(architecture) if isinstance(architecture, str) else architecture
     config = config_of_file(named, recognised.state, changes, head_of_file=isinstance(architecture, str))
     notes = [f"of several models in the file, the one under {recognised.prefix!r}"] if recognised.chosen else []
     if not config.num_classes and named.num_classes:
@@ -181,23 +181,3 @@ def _build(
         )
     model.load_state_dict({name: tensor.float().contiguous() for name, tensor in ours.items()}, assign=True)
     return model.eval(), initialised
-
-
-def _card_for(card: ModelCard, config: ViTConfig) -> ModelCard:
-    """The card of a model after its architecture was changed to `config`.
-
-    New classes have numbers for names, and new channels the mean of the old ones' mean and standard deviation.
-    """
-    old = card.preprocessing
-    if config.in_channels != old.channels:
-        mean = (sum(old.mean) / old.channels,) * config.in_channels
-        std = (sum(old.std) / old.channels,) * config.in_channels
-    else:
-        mean, std = old.mean, old.std
-    image_size = old.image_size if config.image_hw == card.config.image_hw else config.image_hw
-    return dataclasses.replace(
-        card,
-        config=config,
-        classes=card.classes if len(card.classes) == config.num_classes else numbered(config.num_classes),
-        preprocessing=dataclasses.replace(old, image_size=image_size, mean=mean, std=std),
-    )

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vit.nn import Preprocessing, ViTConfig
-from vit.nn.preprocessing import Interpolation
+from vit.nn.config import pair
+from vit.nn.preprocessing import CropMode, Interpolation
 from vit.weights.card import ModelCard, numbered
 
 RESAMPLE: dict[Interpolation, int] = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}
@@ -39,6 +40,9 @@ DINOV2_DEFAULTS: dict[str, Any] = VIT_DEFAULTS | {
 MLPS = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "quick_gelu": "quick_gelu"}
 """`hidden_act` of theirs -> `mlp` of ours."""
 
+ACTIVATIONS = {ours: theirs for theirs, ours in MLPS.items() if theirs != "gelu_new"}
+"""The way back."""
+
 
 def card_from_transformers(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> ModelCard:
     """The card of a folder that transformers wrote.
@@ -48,26 +52,16 @@ def card_from_transformers(config: Mapping[str, Any], preprocessor: Mapping[str,
 
     Raises:
         KeyError: an entry is missing.
-        ValueError: another model than ViT or DINOv2.
+        ValueError: another model than ViT or DINOv2, or a preprocessing that our card has no words for.
     """
     kind = config.get("model_type")
     if kind not in READERS:
         raise ValueError(f"model_type={kind!r} of transformers is not read here; {', '.join(READERS)} are.")
     architecture = READERS[kind](config)
-    given = preprocessor or {}
-    channels = architecture.in_channels
-    interpolations: dict[int, Interpolation] = {number: name for name, number in RESAMPLE.items()}
     return ModelCard(
         config=architecture,
         classes=_classes(config, architecture.num_classes),
-        preprocessing=Preprocessing(
-            image_size=architecture.image_hw,
-            mean=tuple(given.get("image_mean", [0.5] * channels)),
-            std=tuple(given.get("image_std", [0.5] * channels)),
-            interpolation=interpolations[given.get("resample", RESAMPLE["bilinear"])],
-            crop_pct=_crop_pct(given),
-            crop_mode="center" if _crops(given) else "squash",
-        ),
+        preprocessing=_preprocessing(preprocessor or {}, architecture),
         provenance={"library": "transformers"},
     )
 
@@ -85,7 +79,7 @@ def card_to_transformers(card: ModelCard) -> tuple[dict[str, Any], dict[str, Any
         "num_hidden_layers": architecture.depth,
         "num_attention_heads": architecture.num_heads,
         "intermediate_size": architecture.mlp_hidden_dim,
-        "hidden_act": {ours: theirs for theirs, ours in MLPS.items() if theirs != "gelu_new"}[architecture.mlp],
+        "hidden_act": ACTIVATIONS[architecture.mlp],
         "qkv_bias": architecture.qkv_bias,
         "layer_norm_eps": architecture.norm_eps,
         "id2label": {str(index): card.label(index) for index in range(architecture.num_classes)},
@@ -190,7 +184,7 @@ def _ratio(hidden: int, width: int) -> float:
 
 def _num_classes(given: Mapping[str, Any]) -> int:
     """The number of classes: transformers leaves them out where there are two, or no classifier."""
-    if not any("ForImageClassification" in name for name in given["architectures"]):
+    if not any("ForImageClassification" in name for name in given["architectures"] or VIT_DEFAULTS["architectures"]):
         return 0
     return len(given.get("id2label") or range(given.get("num_labels", 2)))
 
@@ -200,17 +194,74 @@ def _classes(config: Mapping[str, Any], num_classes: int) -> tuple[str, ...]:
     return tuple(labels[str(index)] for index in range(num_classes)) if labels else numbered(num_classes)
 
 
-def _crop_pct(preprocessor: Mapping[str, Any]) -> float:
-    """The share that a centre crop keeps; transformers' ViT crops nothing, its DINOv2 crops 224 of 256."""
-    if not _crops(preprocessor):
-        return 1.0
-    resized, cropped = preprocessor["size"]["shortest_edge"], preprocessor["crop_size"]
-    share = min(cropped["height"], cropped["width"]) / resized
-    return share if int(min(cropped["height"], cropped["width"]) / share) == resized else math.nextafter(share, 0)
+def _preprocessing(given: Mapping[str, Any], architecture: ViTConfig) -> Preprocessing:
+    """What a `preprocessor_config.json` says, at the size of the model."""
+    channels = architecture.in_channels
+    for step in ("do_resize", "do_rescale"):
+        if not given.get(step, True):
+            raise ValueError(f"{step}=False of transformers is not done here; true is.")
+    normalised = given.get("do_normalize", True)
+    mode, share = _crop(given)
+    return Preprocessing(
+        image_size=architecture.image_hw,
+        mean=tuple(given.get("image_mean", [0.5] * channels) if normalised else [0.0] * channels),
+        std=tuple(given.get("image_std", [0.5] * channels) if normalised else [1.0] * channels),
+        interpolation=_interpolation(given.get("resample", RESAMPLE["bilinear"])),
+        crop_pct=share,
+        crop_mode=mode,
+    )
 
 
-def _crops(preprocessor: Mapping[str, Any]) -> bool:
-    return bool(preprocessor.get("do_center_crop")) and "shortest_edge" in preprocessor.get("size", {})
+def _interpolation(resample: Any) -> Interpolation:
+    for name, number in RESAMPLE.items():
+        if number == resample:
+            return name
+    known = ", ".join(f"{number} ({name})" for name, number in RESAMPLE.items())
+    raise ValueError(f"resample={resample} of transformers is not done here; {known} are.")
+
+
+def _crop(given: Mapping[str, Any]) -> tuple[CropMode, float]:
+    """How an oblong picture is treated, and the share of it that a centre crop keeps.
+
+    Only shares count, since the size is the model's: DINOv2's processor crops 224 of 256 for a model of 518 pixels.
+    """
+    size = given.get("size", {})
+    if not given.get("do_center_crop"):
+        if isinstance(size, Mapping) and "shortest_edge" in size:
+            raise ValueError(f"size={dict(size)} of transformers without do_center_crop leaves pictures oblong.")
+        return "squash", 1.0
+    cropped, shortest = _sides(given["crop_size"]), _shortest_edge(given)
+    if shortest is not None:
+        return "center", _share(min(cropped), shortest)
+    resized = _sides(given["size"])
+    if cropped[0] * resized[1] != cropped[1] * resized[0]:
+        raise ValueError(f"a crop of {cropped} from {resized} keeps another share of the height than of the width.")
+    return "squash", _share(cropped[0], resized[0])
+
+
+def _shortest_edge(given: Mapping[str, Any]) -> int | None:
+    """The length of a picture's shorter side when it is resized; none where it is squashed."""
+    size = given["size"]
+    if isinstance(size, Mapping):
+        return size.get("shortest_edge")
+    # a mere number is a square to the processor of ViT, and the shorter side to those that crop
+    is_vit = any(str(given.get(key)).startswith("ViT") for key in ("image_processor_type", "feature_extractor_type"))
+    return None if is_vit else size
+
+
+def _sides(size: Any) -> tuple[int, int]:
+    """Height and width, of any way in which transformers writes a size."""
+    if not isinstance(size, Mapping):
+        return pair(size)
+    if "shortest_edge" in size:
+        return size["shortest_edge"], size["shortest_edge"]
+    return size["height"], size["width"]
+
+
+def _share(cropped: int, resized: int) -> float:
+    """The `crop_pct` that is `resized` pixels again for `cropped` ones."""
+    share = cropped / resized
+    return share if int(cropped / share) == resized else math.nextafter(share, 0)
 
 
 def _both_sides(size: tuple[int, int]) -> int | list[int]:
