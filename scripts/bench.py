@@ -175,7 +175,7 @@ def main() -> None:
     """Run the cells and print, or write, the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="shapes whose name begins so")
-    parser.add_argument("--batch", type=int, help="that batch size alone")
+    parser.add_argument("--batch", type=int, nargs="+", help="these batch sizes alone")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -199,11 +199,11 @@ def main() -> None:
             output.write_text("\n".join(lines) + "\n")
 
 
-def cells(only: str | None, batch: int | None) -> Iterator[Cell]:
+def cells(only: str | None, batches: list[int] | None) -> Iterator[Cell]:
     """The cells that were asked for."""
     for shape in SHAPES:
         for size in shape.batches:
-            if (only and not shape.name.startswith(only)) or (batch and size != batch):
+            if (only and not shape.name.startswith(only)) or (batches and size not in batches):
                 continue
             for training in (False, True):
                 for dtype in (torch.float32, torch.bfloat16):
