@@ -35,9 +35,10 @@ def main() -> None:
     shorter = [f"--trainer.max_epochs={args.epochs}"] if args.epochs else []
 
     _step(1, "train a ViT on 1,797 handwritten digits")
-    _vit("fit", "--config", CONFIG, "--output", shown, "--name", "digits", *shorter)
+    config = _shown(ROOT / CONFIG)
+    _vit("fit", "--config", config, "--output", shown, "--name", "digits", *shorter)
     _step(2, "train timm's ViT of the same shape by the same recipe, and compare")
-    _vit("compare", "--config", CONFIG, "--baseline", "timm", "--output", shown, "--name", "compare", *shorter)
+    _vit("compare", "--config", config, "--baseline", "timm", "--output", shown, "--name", "compare", *shorter)
     _step(3, "label ten images that the model has not seen")
     images = _write_digits(output / "images")
     _vit("predict", _shown(images), "--model", f"{shown}/digits/model")
@@ -58,7 +59,7 @@ def main() -> None:
     for command in (
         f"vit test {shown}/digits",
         f"vit explain {_shown(images)} --model {shown}/digits/model",
-        "vit fit --config configs/folder.yaml --data.root PATH  # your own images: PATH/train/CLASS/*.jpg",
+        f"vit fit --config {_shown(ROOT / 'configs/folder.yaml')} --data.root PATH  # PATH/train/CLASS/*.jpg",
     ):
         print(f"  {command}")
     if shutil.which("vit") is None:
@@ -91,8 +92,8 @@ def _write_digits(folder: Path) -> Path:
 
 
 def _shown(path: Path) -> str:
-    """Relative to the checkout, where the commands run, if it is inside."""
-    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+    """Relative to the checkout if it is inside and that is where we are called from; so it can be typed again."""
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) and Path.cwd() == ROOT else str(path)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ STAMP = "plain-vit-installed.json"
 TORCH_CURE = (
     "torch and torchvision in {prefix} do not fit each other ({reason}).\n"
     "Both must come from the same index: a CPU-only torch beside an ordinary torchvision cannot be imported.\n"
-    "cure: {python} -m pip uninstall -y torch torchvision, then run this again"
+    "cure: {uninstall} torch torchvision, then run this again"
 )
 
 
@@ -55,7 +55,9 @@ def _python_of(prefix: Path) -> Path:
 def _make(prefix: Path) -> None:
     _say(f"making the virtual environment {prefix}")
     uv = shutil.which("uv")
+    # --clear: what is there has no python in it, a link left dangling by an upgrade perhaps
     command = [uv, "venv", "--quiet", "--python", sys.executable] if uv else [sys.executable, "-m", "venv"]
+    command.append("--clear")
     made = subprocess.run([*command, str(prefix)], check=False, capture_output=True, text=True)
     if made.returncode:
         shutil.rmtree(prefix, ignore_errors=True)  # half an environment would be taken for a whole one next time
@@ -82,7 +84,7 @@ def _install(prefix: Path, extras: tuple[str, ...]) -> None:
     _say(f"installing plain-vit and what it needs into {prefix} (the first time: up to 3 GB to download, minutes)")
     target = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
     if _pip(prefix, "install", "-c", str(ROOT / "constraints.txt"), "-e", target):
-        _say("the exact versions in constraints.txt do not install here; trying the newest that pyproject.toml allows")
+        _say("that failed; trying the newest versions that pyproject.toml allows instead of those in constraints.txt")
         if code := _pip(prefix, "install", "-e", target):
             sys.exit(f"error: installing failed (exit code {code}); what is above says why. Is the network there?")
     _check_torch(prefix)
@@ -94,6 +96,8 @@ def _install(prefix: Path, extras: tuple[str, ...]) -> None:
 def _pip(prefix: Path, *arguments: str) -> int:
     uv = shutil.which("uv")
     python = str(_python_of(prefix))
+    if not uv:  # an environment that uv made has no pip
+        subprocess.run([python, "-m", "ensurepip"], check=False, capture_output=True)
     own = [uv, "pip", arguments[0], "--python", python] if uv else [python, "-m", "pip", arguments[0]]
     return subprocess.run([*own, *arguments[1:]], check=False).returncode
 
@@ -104,7 +108,8 @@ def _check_torch(prefix: Path) -> None:
     probe = subprocess.run([python, "-c", "import torch, torchvision"], check=False, capture_output=True, text=True)
     if probe.returncode:
         reason = (probe.stderr.strip().splitlines() or ["no message"])[-1]
-        sys.exit("error: " + TORCH_CURE.format(prefix=prefix, reason=reason, python=python))
+        uninstall = f"uv pip uninstall --python {python}" if shutil.which("uv") else f"{python} -m pip uninstall -y"
+        sys.exit("error: " + TORCH_CURE.format(prefix=prefix, reason=reason, uninstall=uninstall))
 
 
 def _say(sentence: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -56,15 +57,17 @@ def compare(args: Sequence[str], baselines: Sequence[Baseline], seeds: Sequence[
     Raises:
         ValueError: the data has no test part.
     """
-    names = ["ours", *baselines]
+    names = ["ours", *dict.fromkeys(baselines)]
     results: list[Result] = []
     for turn, seed in enumerate(seeds):
         for name in names if turn % 2 == 0 else reversed(names):
-            results.append(_train(name, seed, args, folder))
-            yield results[-1]
-    results.sort(key=lambda result: (names.index(result.name), result.seed))
-    (folder / "results.json").write_text(json.dumps([asdict(result) for result in results], indent=1))
-    (folder / "table.md").write_text(table(results))
+            latest = _train(name, seed, args, folder)
+            results = sorted([*results, latest], key=lambda result: (names.index(result.name), result.seed))
+            # after every run: a crash in the last one must not lose the others
+            written = json.dumps([asdict(result) for result in results], indent=1)
+            (folder / "results.json").write_text(written, encoding="utf-8")
+            (folder / "table.md").write_text(table(results), encoding="utf-8")
+            yield latest
 
 
 def table(results: Sequence[Result]) -> str:
@@ -111,6 +114,7 @@ def _train(name: str, seed: int, args: Sequence[str], folder: Path) -> Result:
     run = Run([*args, *own], epoch_lines=False)
     images = run.datamodule.source.test
     if images is None:
+        shutil.rmtree(run.folder)  # just made
         raise ValueError("comparing needs test images, and this data has none; put test/CLASS beside train/.")
     ours = cast(ViT, run.model.network)
     if name in BASELINES:

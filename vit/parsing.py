@@ -38,12 +38,19 @@ def add_model_and_images(parser: ArgumentParser) -> None:
     parser.add_argument("--device", type=str, default="cpu", help="where the model runs: cpu, cuda, mps")
 
 
+def exit_code(failures: int, total: int) -> int:
+    """0 where all files could be read, 1 where some could not, 2 where none could."""
+    return 0 if failures == 0 else 1 if failures < total else 2
+
+
 def explain_error(message: str, known: list[str]) -> str:
     """A parser's message made plain: which name is unknown and which is near, or which value is not of its type."""
     message = " ".join(message.split())
     if match := re.fullmatch(r"Group '(.+)' does not accept option '(.+)'|Option '(.+)' is not accepted", message):
         key = match[3] or f"{match[1]}.{match[2]}"
         return f"there is no option {key!r}{_near(key, known)}"
+    if match := re.match(r"unrecognized arguments: ([^-]\S*\.ya?ml)", message):
+        return f"{match[1]} is no flag; did you mean --config {match[1]}?"
     if match := re.match(r"unrecognized arguments: --([\w.-]+)", message):
         key = match[1]
         return f"there is no flag --{key}{_near(key, known, prefix='--')}"

@@ -1,5 +1,6 @@
 """Splits, batches and what is done to them on the device."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,14 +116,14 @@ def test_the_validation_part_of_a_folder_is_used_and_named_by_the_training_part(
 def test_batches_of_files_are_what_prediction_would_see(folder_of_classes: MakeFolder) -> None:
     from vit.data.preprocess import load_image
 
-    data = pictures(folder_of_classes({"train": ["cat"], "val": ["cat"]}), image_size=(6, 4), crop_pct=0.8)
+    data = pictures(folder_of_classes({"train": ["cat", "dog"], "val": ["cat"]}), image_size=(6, 4), crop_pct=0.8)
     images = torch.cat([images for images, _ in data.val_dataloader()])
     assert data.val is not None
     assert_close(images, torch.stack([load_image(str(path), data.preprocessing) for path in data.val.images]))  # pyright: ignore
 
 
 def test_random_crops_are_for_training_alone(folder_of_classes: MakeFolder) -> None:
-    root = folder_of_classes({"train": ["cat"], "val": ["cat"]})
+    root = folder_of_classes({"train": ["cat", "dog"], "val": ["cat"]})
     data = pictures(root, augmentation=Augmentation(crop_scale=(0.1, 0.5)), batch_size=3)
     first, second = (next(images for images, _ in data.val_dataloader()) for _ in range(2))
     assert torch.equal(first, second)
@@ -182,3 +183,23 @@ def test_the_same_seed_gives_the_same_batches() -> None:
         L.seed_everything(5, verbose=False)
         orders.append(torch.cat([labels for _, labels in digits().train_dataloader()]))
     assert torch.equal(*orders)
+
+
+def test_what_workers_read_can_be_sent_to_processes_that_are_not_forked(folder_of_classes: MakeFolder) -> None:
+    cropped = Augmentation(crop_scale=(0.5, 1.0), policy="trivial")
+    data = pictures(folder_of_classes({"train": ["cat", "dog"]}), augmentation=cropped)
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        image, _ = pickle.loads(pickle.dumps(loader.dataset))[0]
+        assert image.shape == (3, 8, 8)
+
+
+def test_one_class_is_refused(folder_of_classes: MakeFolder) -> None:
+    with pytest.raises(ValueError, match="has one class, cat; telling apart takes two"):
+        pictures(folder_of_classes({"train": ["cat"]}))
+
+
+def test_a_part_that_would_lack_a_class_is_refused(folder_of_classes: MakeFolder) -> None:
+    with pytest.raises(
+        ValueError, match=r"setting 0.01 of 6 images apart leaves some class with none, the smallest has 3"
+    ):
+        pictures(folder_of_classes({"train": ["cat", "dog"]}), val_fraction=0.01)

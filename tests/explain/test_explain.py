@@ -79,7 +79,7 @@ def test_the_model_is_left_as_it_was_found(training: bool) -> None:
 
 def test_the_model_is_left_as_it_was_found_after_an_error_too() -> None:
     network = model().train()
-    with pytest.raises(ValueError, match="images are 5 x 5 "):
+    with pytest.raises(ValueError, match="images are 1 x 5 x 5"):
         explain(network, torch.zeros(1, 1, 5, 5))
     assert network.training
 

@@ -1,6 +1,7 @@
 """A run: its folder, its config, its weights, and what is refused before anything is written."""
 
 import json
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -234,3 +235,40 @@ def test_a_run_from_the_config_of_a_run_is_named_after_it_and_gets_a_folder_of_i
 def test_a_number_of_classes_that_the_data_does_not_have_is_refused(tiny_run: list[str], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"num_classes=7, but the data has 10 classes"):
         Run([*tiny_run, "--output", str(tmp_path), "--model.vit.num_classes", "7"])
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(tiny_run: list[str], tmp_path: Path) -> None:
+    run = Run([*tiny_run, "--output", str(tmp_path), "--model.recipe.learning_rate", "1e30"], epoch_lines=False)
+    with pytest.raises(
+        ValueError, match=r"the loss is nan at step \d+, learning rate .*; lower model.recipe.learning_rate"
+    ):
+        fit(run)
+
+
+def test_a_checkpoint_is_gone_on_from(tiny_run: list[str], tmp_path: Path, train: Any) -> None:
+    first = train("--trainer.max_epochs", "1")
+    last = first.folder / "checkpoints" / "last.ckpt"
+    second = train("--trainer.max_epochs", "2", "--resume", str(last))
+    assert second.trainer.global_step == 2 * first.trainer.global_step
+    with pytest.raises(FileNotFoundError, match=r"checkpoint .*nope.ckpt does not exist; a run writes"):
+        train("--resume", str(tmp_path / "nope.ckpt"))
+
+
+def test_a_strategy_that_keeps_its_results_elsewhere_is_refused(tiny_run: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ddp_spawn keeps its results in another process; ddp works"):
+        Run([*tiny_run, "--output", str(tmp_path), "--trainer.strategy", "ddp_spawn"])
+
+
+def test_ctrl_c_says_where_the_last_checkpoint_is(tiny_run: list[str], tmp_path: Path) -> None:
+    class Interrupt(L.Callback):
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            raise KeyboardInterrupt
+
+    run = Run([*tiny_run, "--output", str(tmp_path)], epoch_lines=False)
+    run.trainer.callbacks.append(Interrupt())  # pyright: ignore
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt, match=r"last.ckpt"):
+            fit(run)
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning has it ignored from here on

@@ -6,6 +6,7 @@ sentence, and becomes one `error:` line and exit code 2 here.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from argparse import ArgumentError as ArgparseError
@@ -28,6 +29,8 @@ USAGE = "usage: vit [-h] [--version] [--debug] COMMAND ..."
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 done in part, 2 wrong input, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name must not end the naming of all others
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
     if debug:
@@ -42,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ArgumentError, ArgparseError, ModuleNotFoundError) as error:
         print(f"error: {_sentence(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(": ".join(["interrupted", *map(str, stop.args)]), file=sys.stderr)
         return 130
 
 

@@ -24,6 +24,8 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--output", default="runs", help="folder in which the comparison makes its own")
     parser.add_argument("--name", default=None, help="its name there; default: compare-CONFIG")
     args, for_fit = parser.parse_known_args(arguments)
+    if any(word.startswith("--seed_everything") for word in for_fit):
+        raise ValueError("vit compare trains with the seeds 0, 1, ...; --seeds N says how many.")
     if args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds} must be at least 1.")
     folder = new_folder(Path(args.output), args.name or f"compare-{_config_name(for_fit)}")
@@ -37,7 +39,7 @@ def run(arguments: list[str]) -> int:
             )
     finally:
         remove_if_empty(folder)
-    print(f"\n{(folder / 'table.md').read_text()}")
+    print(f"\n{(folder / 'table.md').read_text(encoding='utf-8')}")
     for name in args.baseline:
         print(f"{name}: {BASELINES[name]}; data, order, augmentation, recipe and steps are the same.")
     print(f"table and runs in {folder}")

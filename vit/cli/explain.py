@@ -10,7 +10,7 @@ from PIL import Image
 
 from vit.explain import Explanation, explain
 from vit.explain.rollout import HeadFusion
-from vit.parsing import add_model_and_images, command_parser
+from vit.parsing import add_model_and_images, command_parser, exit_code
 from vit.predict import Failure, Predictor, find_images
 
 
@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
             continue
         explanation = explain(predictor.model, predictor.images([picture]), *settings)
         print(_draw(predictor, picture, explanation, path, output / names[path]))
-    return 1 if failures else 0
+    return exit_code(failures, len(paths))
 
 
 def _draw(predictor: Predictor, picture: Image.Image, explanation: Explanation, path: str, target: Path) -> Path:

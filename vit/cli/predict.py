@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Literal
 
-from vit.parsing import add_model_and_images, command_parser
+from vit.parsing import add_model_and_images, command_parser, exit_code
 from vit.predict import Failure, Prediction, Predictor, find_images
 
 
@@ -32,9 +32,9 @@ def run(arguments: list[str]) -> int:
             print(f"error: {answer.reason}", file=sys.stderr)
         else:
             show(answer)
-    if failures:
+    if failures and len(paths) > 1:
         print(f"{failures} of {len(paths)} files could not be read", file=sys.stderr)
-    return 1 if failures else 0
+    return exit_code(failures, len(paths))
 
 
 def _text(answer: Prediction) -> None:

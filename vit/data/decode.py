@@ -65,7 +65,8 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
                     raise UnreadableImageError(
                         f"{file.width} x {file.height} pixels are more than {MAX_PIXELS // 10**6} million"
                     )
-                picture = _opaque(_eight_bits(ImageOps.exif_transpose(file)))
+                picture = _opaque(_eight_bits(ImageOps.exif_transpose(file), file.format))
+                picture = picture if picture.mode in {"L", "1"} else picture.convert("RGB")  # Lab has no way to L
                 return picture.convert("L" if channels == 1 else "RGB")
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
@@ -75,9 +76,9 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
         raise UnreadableImageError(f"{os.fspath(path)}: {error}.") from None
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
+def _eight_bits(picture: Image.Image, file_format: str | None) -> Image.Image:
     """Scale 16-bit greys to 8 bits; Pillow's own conversion turns everything above 255 white."""
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in {"PNG", "PPM"}):
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and file_format in {"PNG", "PPM"}):
         levels = np.asarray(picture).astype(np.uint32)
         return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
     if picture.mode in {"I", "F"}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ class ImageDataModule(L.LightningDataModule):
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction={val_fraction} must be above 0 and below 1; 0.1 is usual.")
         self.source: Source = SOURCES[source](Path(root))
+        if len(self.source.classes) < 2:
+            raise ValueError(f"{root} has one class, {', '.join(self.source.classes)}; telling apart takes two.")
         self.batch_size = batch_size
         self.augmentation = augmentation
         self.preprocessing = Preprocessing(
@@ -115,7 +118,11 @@ class ImageDataModule(L.LightningDataModule):
         if isinstance(part.images, Tensor):
             dataset: Dataset[Any] = TensorImages(part.images, part.labels, change)
         else:
-            read = self._read_random_crop if training and self.augmentation.crop_scale else self._read
+            scale = self.augmentation.crop_scale if training else None
+            # partials of functions, since workers that are not forked get the dataset pickled
+            read = (
+                partial(_read_random_crop, self.preprocessing, scale) if scale else partial(_read, self.preprocessing)
+            )
             dataset = FileImages(part.images, part.labels, read, change)
         return DataLoader(
             dataset,
@@ -127,17 +134,6 @@ class ImageDataModule(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             collate_fn=_as_list if isinstance(part.images, Tensor) else default_collate,
         )
-
-    def _read(self, path: Path) -> Tensor:
-        return load_image(str(path), self.preprocessing)
-
-    def _read_random_crop(self, path: Path) -> Tensor:
-        from torchvision.transforms import v2
-
-        scale = self.augmentation.crop_scale
-        assert scale is not None
-        picture = to_tensor(read_image(path, self.preprocessing.channels))
-        return v2.RandomResizedCrop(self.preprocessing.image_size, scale=scale, antialias=True)(picture)
 
 
 class TensorImages(Dataset[Any]):
@@ -178,6 +174,17 @@ class FileImages(Dataset[Any]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image = self.read(self.paths[index])
         return image if self.change is None else self.change(image), self.labels[index]
+
+
+def _read(spec: Preprocessing, path: Path) -> Tensor:
+    return load_image(str(path), spec)
+
+
+def _read_random_crop(spec: Preprocessing, scale: tuple[float, float], path: Path) -> Tensor:
+    from torchvision.transforms import v2
+
+    picture = to_tensor(read_image(path, spec.channels))
+    return v2.RandomResizedCrop(spec.image_size, scale=scale, antialias=True)(picture)
 
 
 def _as_list(batch: Any) -> Batch:

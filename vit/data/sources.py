@@ -170,6 +170,12 @@ def stratified_split(all_of_it: Labelled, fraction: float, seed: int) -> tuple[L
     from sklearn.model_selection import train_test_split
 
     labels = all_of_it.labels.numpy()
+    fewest = int(all_of_it.labels.bincount().min())
+    if fewest < 2 or fraction * len(labels) < len(all_of_it.labels.unique()):
+        raise ValueError(
+            f"setting {fraction:g} of {len(labels)} images apart leaves some class with none, the smallest has "
+            f"{fewest}; add images, raise data.val_fraction, or put val/CLASS beside train/."
+        )
     kept, apart = train_test_split(range(len(labels)), test_size=fraction, random_state=seed, stratify=labels)
     return all_of_it.take(torch.tensor(sorted(kept))), all_of_it.take(torch.tensor(sorted(apart)))
 
@@ -191,4 +197,5 @@ def _labelled_files(root: Path, classes: tuple[str, ...]) -> Labelled:
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
     """Sorting key that takes runs of digits for numbers: 2 before 10."""
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"([0-9]+)", name)]
+    parts = enumerate(re.split(r"([0-9]+)", name))  # every second part is digits
+    return [(bool(n % 2), int(part) if n % 2 else 0, part) for n, part in parts]

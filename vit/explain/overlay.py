@@ -34,7 +34,6 @@ def draw(picture: Image.Image, heat: Float[Tensor, "gh gw"], title: str, caption
     """
     shares = heat.float().cpu().numpy()
     greatest = float(shares.max())
-    greatest = float(shares.max())
     whole = {"extent": (0, picture.width, picture.height, 0)}
     coloured = {"cmap": COLOURS, "vmin": 0, "vmax": greatest, "interpolation": "nearest", **whole}
     enlarged = {"interpolation": "nearest" if max(picture.size) < SMALL else "antialiased", **whole}

@@ -6,6 +6,8 @@ import dataclasses
 from typing import Any
 
 import lightning as L
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
@@ -55,6 +57,11 @@ class Classifier(L.LightningModule):
         images, labels = batch
         logits = self(images)
         loss = self.loss(logits, labels)
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"the loss is {loss.item()} at step {self.global_step}, learning rate {self._learning_rate():.3g}; "
+                "lower model.recipe.learning_rate, raise model.recipe.warmup, or set trainer.gradient_clip_val to 1."
+            )
         self._log("train", loss, logits, labels)
         return loss
 
@@ -71,6 +78,11 @@ class Classifier(L.LightningModule):
         optimizer._step_supports_amp_scaling = False  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
         schedule = self.recipe.schedule(optimizer, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _learning_rate(self) -> float:
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        return optimizer.param_groups[0]["lr"]
 
     def _evaluate(self, part: str, images: Tensor, labels: Tensor) -> None:
         logits = self(images)

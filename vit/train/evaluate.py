@@ -40,13 +40,15 @@ def evaluate(run_folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
         )
     classifier = Classifier(network.config)
     classifier.network = network
-    trainer = L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    trainer = L.Trainer(
+        devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+    )
     metrics = trainer.test(classifier, datamodule=data, verbose=False)[0]
     assert data.source.test is not None
     look = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "images": len(data.source.test), **metrics}
     record = folder / RECORD
-    looks = [*(json.loads(record.read_text()) if record.is_file() else []), look]
-    record.write_text(json.dumps(looks, indent=1))
+    looks = [*(json.loads(record.read_text(encoding="utf-8")) if record.is_file() else []), look]
+    record.write_text(json.dumps(looks, indent=1), encoding="utf-8")
     return looks
 
 

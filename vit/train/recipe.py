@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-UNDECAYED = ("cls_token", "pos_embed", "reg_token", "register_tokens")
+UNDECAYED = ("cls_token", "dist_token", "reg_token", "pos_embed", "latent")
 """Ends of the names of parameters that are no matrices of a linear map, whatever their number of axes."""
 
 
@@ -57,7 +58,7 @@ class Recipe:
 
     def schedule(self, optimizer: AdamW, num_steps: int) -> LambdaLR:
         """Warm-up and cosine over `num_steps` optimiser steps."""
-        return LambdaLR(optimizer, lambda step: warmup_cosine(step, num_steps, self.warmup))
+        return LambdaLR(optimizer, partial(warmup_cosine, num_steps=num_steps, warmup=self.warmup))
 
 
 def warmup_cosine(step: int, num_steps: int, warmup: float) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Sequence
@@ -80,6 +81,7 @@ class Run(LightningCLI):
         parser.add_argument("--output", type=str, default="runs", help="folder in which the run makes its own")
         parser.add_argument("--name", type=str | None, default=None, help="its name there; default: the config's")
         parser.add_argument("--export", type=Export, default="best", help="weights of the model folder")
+        parser.add_argument("--resume", type=str | None, default=None, help="checkpoint of a run to go on from")
         parser.add_argument("--threads", type=int | None, default=None, help="CPU threads of torch; default: all cores")
         parser.link_arguments("model.vit.image_size", "data.image_size")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
@@ -107,13 +109,19 @@ class Run(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer, writing into the run's folder unless the flags say otherwise."""
+        if "spawn" in str(self.config.trainer.strategy):
+            raise ValueError(
+                f"trainer.strategy={self.config.trainer.strategy} keeps its results in another process; ddp works."
+            )
         channels = self.model.hparams["vit"]["in_channels"]
         if channels != self.datamodule.preprocessing.channels:
             raise ValueError(
                 f"model.vit.in_channels={channels}, but the images of this data have "
                 f"{self.datamodule.preprocessing.channels} channels."
             )
-        self.config.model.vit.num_classes = self.datamodule.num_classes  # for the saved config
+        # for the saved config, which is to work from anywhere
+        self.config.model.vit.num_classes = self.datamodule.num_classes
+        self.config.data.root = str(Path(self.config.data.root).absolute())
         self.folder = self._make_folder()
         flags = self.config.trainer
         settings: dict[str, Any] = {"default_root_dir": flags.default_root_dir or str(self.folder)}
@@ -173,11 +181,23 @@ def fit(run: Run) -> dict[str, float]:
     """Train to the end; the last epoch's metrics.
 
     Raises:
-        ValueError: not one step was taken.
+        ValueError: not one step was taken, the loss is no number any more, or flags do not work together.
+        KeyboardInterrupt: Ctrl-C; the message says where the last checkpoint is.
     """
-    run.trainer.fit(run.model, datamodule=run.datamodule)
+    resume = run.config.resume
+    if resume is not None and not Path(resume).is_file():
+        raise FileNotFoundError(f"checkpoint {resume} does not exist; a run writes runs/NAME/checkpoints/last.ckpt.")
+    try:
+        run.trainer.fit(run.model, datamodule=run.datamodule, ckpt_path=resume, weights_only=True)
+    except MisconfigurationException as error:
+        raise ValueError(f"these trainer flags do not work here: {error}") from error
+    except SystemExit as stop:
+        if run.trainer.interrupted:  # Lightning makes of Ctrl-C an exit without a word
+            raise KeyboardInterrupt(f"the last whole epoch is in {run.folder / 'checkpoints' / 'last.ckpt'}") from stop
+        raise
     if run.trainer.global_step == 0:
-        remove_if_empty(run.folder)
+        if not (run.folder / "checkpoints").exists():
+            shutil.rmtree(run.folder)  # our own, made a moment ago
         raise ValueError("the training took no step: max_epochs, max_steps and limit_train_batches must be above 0.")
     return {name: float(value) for name, value in run.trainer.callback_metrics.items()}
 
@@ -201,5 +221,6 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", ".*does not have many workers.*")  # sources in memory need none
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # what we log is of whole epochs
     warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")  # the run's own, just made
+    warnings.filterwarnings("ignore", ".*The dirpath has changed.*")  # a run that goes on from another has its own
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # lightning 2.6 on torch 2.15
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
