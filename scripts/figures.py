@@ -19,7 +19,7 @@ from vit.explain import explain
 from vit.explain.overlay import COLOURS, save
 from vit.weights import load_model, read_card
 
-SHOWN = (1, 2, 3, 4, 6, 7, 8, 9)
+SHOWN = range(10)
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     images = test.images[[test.labels.tolist().index(label) for label in SHOWN]]
     explanation = explain(model, normalise(images, card.preprocessing))
 
-    figure = Figure(figsize=(11, 3.1), layout="constrained")
+    figure = Figure(figsize=(13, 3.1), layout="constrained")
     rows = figure.subplots(2, len(SHOWN))
     for column in range(len(SHOWN)):
         above, below = rows[0, column], rows[1, column]
@@ -50,7 +50,7 @@ def main() -> None:
         0.5,
         -0.01,
         "test digits of 8x8 pixels with the predicted class, and the attention rollout of each 2x2 patch "
-        "(dark: none, bright: most)",
+        "(dark: none, bright: most of that image)",
         ha="center",
         va="top",
         fontsize=9,

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-import lightning as L
 import torch
 from torch import nn
 
@@ -119,7 +118,6 @@ def _train(name: str, seed: int, args: Sequence[str], folder: Path) -> Result:
     ours = cast(ViT, run.model.network)
     if name in BASELINES:
         run.model.network = timm_model(ours, own_weights=name == "timm")
-    L.seed_everything(seed, workers=True, verbose=False)  # building the networks drew different amounts
     fit(run)
     return Result(
         name=name,

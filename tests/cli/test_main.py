@@ -260,3 +260,20 @@ def test_a_comparison_that_cannot_be_leaves_no_folder(
     assert main(["compare", *tiny_run, "--output", str(tmp_path / "runs"), "--model.vit.patch_size", "3"]) == 2
     assert "patch_size=3 does not divide" in error_line(capsys)
     assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("command", ["predict", "explain"])
+def test_an_image_that_cannot_be_read_is_one_line_and_exit_code_2(
+    command: str, finished_run: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"not an image")
+    output = ["--output", str(tmp_path / "drawn")] if command == "explain" else []
+    assert main([command, str(bad), "--model", finished_run.model, *output]) == 2
+    assert error_line(capsys) == f"error: {bad}: not an image, or damaged beyond recognition."
+    assert not (tmp_path / "drawn").exists()
+
+
+def test_a_config_without_its_flag_is_answered_with_the_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "configs/digits.yaml"]) == 2
+    assert "did you mean --config configs/digits.yaml" in error_line(capsys)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shlex
 import shutil
 import sys
@@ -104,8 +105,18 @@ class Run(LightningCLI):
         except MisconfigurationException as error:
             raise ValueError(f"these trainer flags do not work here: {error}") from error
 
+    def seed(self) -> None:
+        """Start all random numbers from the run's seed: before building, and again before training.
+
+        So the order of the images and their augmentation do not depend on what drew numbers while building.
+        """
+        if self.config.seed_everything is True:  # Lightning's word for any; noted in the saved config
+            self.config.seed_everything = secrets.randbelow(2**32)
+        if self.config.seed_everything is not False:
+            L.seed_everything(self.config.seed_everything, workers=True, verbose=False)
+
     def _set_seed(self) -> None:
-        L.seed_everything(self.config.seed_everything, workers=True, verbose=False)
+        self.seed()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer, writing into the run's folder unless the flags say otherwise."""
@@ -187,6 +198,7 @@ def fit(run: Run) -> dict[str, float]:
     resume = run.config.resume
     if resume is not None and not Path(resume).is_file():
         raise FileNotFoundError(f"checkpoint {resume} does not exist; a run writes runs/NAME/checkpoints/last.ckpt.")
+    run.seed()
     try:
         run.trainer.fit(run.model, datamodule=run.datamodule, ckpt_path=resume, weights_only=True)
     except MisconfigurationException as error:
