@@ -10,14 +10,15 @@ def run(arguments: list[str]) -> int:
     training = Run(arguments)
     parameters = sum(p.numel() for p in training.model.network.parameters())
     data = training.datamodule
-    print(
+    say = training.trainer.print  # on the first of several processes only
+    say(
         f"{training.folder}: a ViT of {parameters:,} parameters, {len(data.train):,} images to train on, "
         f"{len(data.val or ()):,} to validate, {data.num_classes} classes"
     )
     metrics = fit(training)
     if "val_acc" in metrics:
-        print(f"validation accuracy of the last epoch {100 * metrics['val_acc']:.2f} %", end=", ")
-    print(f"trained in {training.stopwatch.seconds:.0f} s")
+        say(f"validation accuracy of the last epoch {100 * metrics['val_acc']:.2f} %", end=", ")
+    say(f"trained in {training.stopwatch.seconds:.0f} s")
     if (training.folder / "model").is_dir():
-        print(f"model in {training.folder / 'model'}; try: vit predict IMAGE --model {training.folder / 'model'}")
+        say(f"model in {training.folder / 'model'}; try: vit predict IMAGE --model {training.folder / 'model'}")
     return 0

@@ -92,5 +92,5 @@ class Classifier(L.LightningModule):
         accuracy = self.accuracy[f"{part}_acc"]
         assert isinstance(accuracy, MulticlassAccuracy)
         accuracy(logits, labels)
-        self.log(f"{part}_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=part != "train")
+        self.log(f"{part}_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), sync_dist=True)
         self.log(f"{part}_acc", accuracy, on_step=False, on_epoch=True, batch_size=len(labels), prog_bar=part != "test")

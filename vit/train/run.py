@@ -209,7 +209,7 @@ def fit(run: Run) -> dict[str, float]:
         raise
     if run.trainer.global_step == 0:
         if not (run.folder / "checkpoints").exists():
-            shutil.rmtree(run.folder)  # our own, made a moment ago
+            shutil.rmtree(run.folder, ignore_errors=True)  # our own, made a moment ago
         raise ValueError("the training took no step: max_epochs, max_steps and limit_train_batches must be above 0.")
     return {name: float(value) for name, value in run.trainer.callback_metrics.items()}
 
