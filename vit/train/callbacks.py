@@ -64,7 +64,8 @@ class SaveModelFolder(L.Callback):
     """Write the finished model as a folder when training ends: of the best epoch by validation, or of the last."""
 
     def __init__(self, folder: Path, export: Export, command: str) -> None:
-        self.folder, self.export, self.command = folder, export, command
+        self.folder, self.command = folder, command
+        self.export: Export = export
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write it, on the first process only."""
@@ -76,9 +77,8 @@ class SaveModelFolder(L.Callback):
         data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         assert isinstance(data, ImageDataModule)
         model = pl_module.network
-        best = trainer.checkpoint_callback
         weights = "of the last epoch"
-        if self.export == "best" and isinstance(best, ModelCheckpoint) and best.best_model_path:
+        if best := best_epoch(trainer, self.export):
             model = ViT(model.config)
             model.load_state_dict(network_state(best.best_model_path))
             weights = f"of the best epoch by val_acc ({best.best_model_score:.4f})"
@@ -94,6 +94,12 @@ class SaveModelFolder(L.Callback):
             config=model.config, classes=data.classes, preprocessing=data.preprocessing, provenance=provenance
         )
         save_model(model, card, self.folder)
+
+
+def best_epoch(trainer: L.Trainer, export: Export) -> ModelCheckpoint | None:
+    """Where the weights to export are, if they are not those the training ended with."""
+    best = trainer.checkpoint_callback
+    return best if export == "best" and isinstance(best, ModelCheckpoint) and best.best_model_path else None
 
 
 def network_state(checkpoint: str) -> dict[str, torch.Tensor]:

@@ -28,7 +28,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from vit.data.module import ImageDataModule
 from vit.parsing import ExplainsErrors
-from vit.train.callbacks import EpochLines, Export, SaveModelFolder, Stopwatch, network_state
+from vit.train.callbacks import EpochLines, Export, SaveModelFolder, Stopwatch, best_epoch, network_state
 from vit.train.classifier import Classifier
 from vit.train.folder import new_folder, remove_if_empty
 
@@ -220,8 +220,7 @@ def test(run: Run) -> float:
     Raises:
         ValueError: the data has no test part.
     """
-    best = run.trainer.checkpoint_callback
-    if run.config.export == "best" and isinstance(best, ModelCheckpoint) and best.best_model_path:
+    if best := best_epoch(run.trainer, run.config.export):
         run.model.network.load_state_dict(network_state(best.best_model_path))
     return run.trainer.test(run.model, datamodule=run.datamodule, verbose=False)[0]["test_acc"]
 

@@ -48,7 +48,7 @@ def adapt(state: Mapping[str, Tensor], own: ViTConfig, wanted: ViTConfig, new_he
     positions = adapted.state.get("pos_embed")
     if positions is None and own.positions == "sincos2d":  # resampled, as `ViT.resize` does, whether in the file or not
         positions = rearrange(sincos2d(own.grid, own.embed_dim), "n d -> 1 n d")
-    prefix = num_placed_prefix_tokens(own)
+    prefix = own.num_placed_prefix_tokens
     # positions of yet another grid stay as they are, to be refused for their shape
     if own.grid != wanted.grid and positions is not None and positions.shape[1] == prefix + own.num_patches:
         table = resample_pos_embed(rearrange(positions, "1 n d -> n d"), own.grid, wanted.grid, prefix)
@@ -97,11 +97,6 @@ def adapt_channels(weight: Float[Tensor, "d c ph pw"], channels: int) -> Float[T
         return reduce(weight, "d c ph pw -> d 1 ph pw", "sum")
     turns = -(-channels // old)
     return repeat(weight, "d c ph pw -> d (turns c) ph pw", turns=turns)[:, :channels] * (old / channels)
-
-
-def num_placed_prefix_tokens(config: ViTConfig) -> int:
-    """Prefix tokens that have a position."""
-    return config.num_prefix_tokens if config.positions == "learned" and config.prefix_positions else 0
 
 
 def join_prefix_positions(state: Mapping[str, Tensor], config: ViTConfig) -> dict[str, Tensor]:

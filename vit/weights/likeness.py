@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from vit.nn import PRESETS, ViT, ViTConfig
-from vit.weights.adapt import join_prefix_positions, num_placed_prefix_tokens
+from vit.weights.adapt import join_prefix_positions
 from vit.weights.timm import from_timm
 
 
@@ -114,7 +114,7 @@ def _with_positions_of(state: Mapping[str, Tensor], config: ViTConfig) -> ViTCon
     if "pos_embed" not in state:
         return config
     # DINOv2 with registers is published with a position for the class token all the same
-    candidates = [state["pos_embed"].shape[1] - extra for extra in (num_placed_prefix_tokens(config), 1)]
+    candidates = [state["pos_embed"].shape[1] - extra for extra in (config.num_placed_prefix_tokens, 1)]
     sides = [math.isqrt(number) for number in candidates if number > 0 and math.isqrt(number) ** 2 == number]
     if config.num_patches in candidates or not sides:
         return config
