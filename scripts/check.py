@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fast", action="store_true", help="leave out the tests that take more than a few seconds")
     args = parser.parse_args()
-    enter(__file__, extras=("dev", "bench"))
+    enter(__file__, extras=("dev", "bench", "all"))
     start = time.perf_counter()
     tests = [sys.executable, "-m", "pytest", "-q", "--durations=10", *(["-m", "not slow"] if args.fast else [])]
     _check("format", [_tool("ruff"), "format", "--check", "."], cure="ruff format .")
