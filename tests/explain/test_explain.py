@@ -36,11 +36,11 @@ def test_the_map_is_the_class_tokens_row_on_a_grid_that_is_not_square() -> None:
             assert_close(maps[:, row, column], matrix[:, 0, 1 + 5 * row + column])
 
 
-def test_a_map_lies_where_the_attention_went() -> None:
+def test_a_map_lies_where_the_attention_went(monkeypatch: pytest.MonkeyPatch) -> None:
     network = model(depth=1)
-    weights = torch.zeros(1, 1, 1, 16, 16)
+    weights = torch.zeros(1, 3, 16, 16)
     weights[..., 1 + 5 * 2 + 4] = 1.0  # all look at the patch of the last row and column
-    network.encode_with_attention = lambda images: (network.encode(images), weights)  # pyright: ignore
+    monkeypatch.setattr("vit.explain.subject.attention_weights", lambda q, k: weights)
     heat = explain(network, images(1)).maps[0]
     assert heat[2, 4] == 0.5
     assert heat.sum() == 0.5
@@ -93,10 +93,12 @@ def test_a_model_that_trains_is_explained_as_in_evaluation() -> None:
 
 
 def test_the_method_names_its_settings() -> None:
-    network, batch = model(), images()
-    assert explain(network, batch).method == "attention rollout (heads mean, residual 0.5)"
-    method = explain(network, batch, "max", 0.9, 1, 0.25).method
-    assert method == "attention rollout (heads max, residual 0.25, discard 0.9, from layer 1)"
+    explanation = explain(model(), images(), "rollout", head_fusion="max", discard_ratio=0.9)
+    assert explanation.method == (
+        "attention rollout (Abnar & Zuidema 2020), head_fusion=max, discard_ratio=0.9, start_layer=0, residual=0.5"
+    )
+    assert not explanation.class_specific
+    assert explanation.claim.startswith("The same for every class")
 
 
 def pooled_otherwise(**changes: object) -> ViT:

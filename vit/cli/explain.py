@@ -27,7 +27,12 @@ def run(arguments: list[str]) -> int:
     paths = find_images(args.images)
     predictor = Predictor.load(args.model, args.device)
     output = Path(args.output)
-    settings = (args.head_fusion, args.discard_ratio, args.start_layer, args.residual)
+    settings = {
+        "head_fusion": args.head_fusion,
+        "discard_ratio": args.discard_ratio,
+        "start_layer": args.start_layer,
+        "residual": args.residual,
+    }
     failures = 0
     names = _names(paths)
     for path in paths:
@@ -36,7 +41,7 @@ def run(arguments: list[str]) -> int:
             failures += 1
             print(f"error: {picture.reason}", file=sys.stderr)
             continue
-        explanation = explain(predictor.model, predictor.images([picture]), *settings)
+        explanation = explain(predictor.model, predictor.images([picture]), "rollout", **settings)
         print(_draw(predictor, picture, explanation, path, output / names[path]))
     return exit_code(failures, len(paths))
 

@@ -1,14 +1,19 @@
-"""model, images -> maps: for every image, how much of what the model read came from each patch."""
+"""model, images -> maps: for every image, how much each patch counted, by any of the methods."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-from einops import einsum, rearrange
+from einops import rearrange
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from vit.explain.rollout import HeadFusion, rollout
-from vit.nn import ViT
+from vit.explain.methods import METHODS, Choose, Method, Unit
+from vit.explain.subject import as_for_explaining, described, subject_of, unwrapped
+from vit.spelling import did_you_mean
+
+Setting = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
@@ -16,63 +21,114 @@ class Explanation:
     """Maps of a batch and what they are of."""
 
     maps: Float[Tensor, "b gh gw"]
-    """Share of each patch in the rollout of what the head reads, as it came out: not stretched, not clipped."""
+    """One number a patch, in float32, as the method gave it: not stretched, not clipped."""
 
     target: Int[Tensor, " b"]
-    """The predicted class of each image. Rollout is the same for every class."""
+    """The class of each image that was asked about. Maps that are not `class_specific` do not depend on it."""
 
     probabilities: Float[Tensor, "b classes"]
     """What the model predicts for the images."""
 
     method: str
-    """Name of the method, with its settings."""
+    """Title of the method with its settings, for a caption."""
+
+    name: str = "rollout"
+    """The method's key in `METHODS`."""
+
+    class_specific: bool = False
+    """Whether the maps are of the target class; otherwise they are the same for every class."""
+
+    signed: bool = False
+    """Whether numbers below 0 mean something: that the patch speaks against the class."""
+
+    unit: Unit = "share"
+    """`share`: of what the head reads, from 0 to 1, patches of an image at most 1 together; `score`: of no unit."""
+
+    @property
+    def claim(self) -> str:
+        """What the maps say and what they do not, in one sentence for a caption."""
+        if self.class_specific:
+            return "Of the class that is named, as this method sees it."
+        return "The same for every class: it says where the model looked, not what for."
 
 
-@torch.no_grad()
 def explain(
-    model: ViT,
+    model: nn.Module,
     images: Float[Tensor, "b c h w"],
-    head_fusion: HeadFusion = "mean",
-    discard_ratio: float = 0.0,
-    start_layer: int = 0,
-    residual: float = 0.5,
+    method: str = "rollout",
+    target: int | Int[Tensor, " b"] | None = None,
+    **settings: Setting,
 ) -> Explanation:
-    """Attention rollout of images, on the patch grid; the model is left as it was found.
-
-    It is the class token's row of `rollout`; of models that pool otherwise, the rows are averaged as the pooling does.
+    """How much each patch of each image counted for what the model says; the model is left as it was found.
 
     Args:
-        model: Any `ViT`; it is run as in evaluation.
+        model: A `ViT`, or one of timm's Vision Transformers, compiled or not; it is run as in evaluation.
         images: Normalised as for the model.
-        head_fusion: As in `rollout`.
-        discard_ratio: As in `rollout`.
-        start_layer: As in `rollout`.
-        residual: As in `rollout`.
+        method: A name in `METHODS`; docs/explanation.md says what each does and what it costs.
+        target: The class to explain: one for all images or one for each; the predicted ones by default. Maps of
+            methods that are not class-specific do not depend on it.
+        settings: Of the method, by name: `METHODS[method].settings`.
 
     Raises:
-        ValueError: as `rollout`, images that do not fit the model, or a model without classes.
+        ValueError: an unknown method, setting or class, a setting out of range, images that do not fit the model, or a
+            model that cannot be looked into.
+        ImportError: the method needs an extra that is not installed.
     """
-    if model.config.num_classes == 0:
-        raise ValueError("a model with num_classes=0 predicts nothing; rollout(model.attention(images)) explains it.")
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        grid = model.grid_of(images)
-        tokens, attention = model.encode_with_attention(images)
-        logits, read = model.classify(tokens), model.pool.weights(tokens)
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    mixed = rollout(attention, head_fusion, discard_ratio, start_layer, residual)
-    shares = einsum(read.float(), mixed, "b i, b i j -> b j")
-    patches = shares[:, model.config.num_prefix_tokens :]
-    probabilities = logits.float().softmax(dim=-1)
-    settings = f"heads {head_fusion}, residual {residual:g}"
-    settings += f", discard {discard_ratio:g}" if discard_ratio else ""
-    settings += f", from layer {start_layer}" if start_layer else ""
+    chosen = method_named(method)
+    _check_settings(method, chosen, settings)
+    model = unwrapped(model)
+    choose = _chooser(target, len(images))
+    with as_for_explaining(model):
+        subject = subject_of(model, images)
+        answer = chosen.answer(subject, images, choose, **settings)
+    probabilities = answer.logits.detach().float().softmax(dim=-1)
+    defaults = {name: parameter.default for name, parameter in chosen.settings.items()}
     return Explanation(
-        maps=rearrange(patches, "b (gh gw) -> b gh gw", gh=grid[0]),
-        target=probabilities.argmax(dim=-1),
+        maps=rearrange(answer.patches.detach().float(), "b (gh gw) -> b gh gw", gh=subject.grid[0]),
+        target=choose(probabilities),
         probabilities=probabilities,
-        method=f"attention rollout ({settings})",
+        method=f"{chosen.title}, {described({**defaults, **settings})}",
+        name=method,
+        class_specific=chosen.class_specific,
+        signed=chosen.signed,
+        unit=chosen.unit,
     )
+
+
+def method_named(name: str) -> Method:
+    """The method of this name.
+
+    Raises:
+        ValueError: there is none; the nearest name is said.
+    """
+    if name not in METHODS:
+        raise ValueError(f"there is no method {name!r}{did_you_mean(name, METHODS)}")
+    return METHODS[name]
+
+
+def _check_settings(name: str, method: Method, settings: dict[str, Setting]) -> None:
+    for setting in settings:
+        if setting not in method.settings:
+            raise ValueError(f"method={name!r} has no setting {setting!r}{did_you_mean(setting, method.settings)}")
+
+
+def _chooser(target: int | Tensor | None, num_images: int) -> Choose:
+    """Logits -> the class of each image that was asked for, checked."""
+
+    def choose(logits: Float[Tensor, "b classes"]) -> Int[Tensor, " b"]:
+        if target is None:
+            return logits.argmax(dim=-1)
+        classes = torch.as_tensor(target, device=logits.device)
+        if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
+            raise ValueError(f"target={target} is no number of a class.")
+        if classes.ndim and tuple(classes.shape) != (num_images,):
+            raise ValueError(
+                f"target has shape {tuple(classes.shape)}; one class is wanted, or one for each of {num_images} images."
+            )
+        if outside := [each for each in classes.reshape(-1).tolist() if not 0 <= each < logits.shape[-1]]:
+            raise ValueError(
+                f"target={outside[0]} is not one of the {logits.shape[-1]} classes, 0 to {logits.shape[-1] - 1}."
+            )
+        return classes.long().expand(num_images)
+
+    return choose

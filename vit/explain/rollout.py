@@ -1,6 +1,7 @@
 """attention of all layers -> one matrix that says how every output token draws on every input token."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from einops import rearrange
@@ -35,19 +36,42 @@ def rollout(
     Raises:
         ValueError: a start_layer that is not there, or a share out of range.
     """
-    layers = len(attention)
-    if not 0 <= start_layer < layers:
-        raise ValueError(f"start_layer={start_layer} is not one of the {layers} layers, 0 to {layers - 1}.")
-    for name, share in (("discard_ratio", discard_ratio), ("residual", residual)):
-        if not 0 <= share < 1:
-            raise ValueError(f"{name}={share} must be from 0 to below 1.")
+    check_shares(len(attention), head_fusion, discard_ratio, start_layer, residual)
     result = torch.eye(attention.shape[-1], dtype=torch.float32, device=attention.device)
     result = result.expand(attention.shape[1], -1, -1)
     with torch.autocast(attention.device.type, enabled=False):  # shares of a hundredth need more than bfloat16's 8 bits
         for weights in attention[start_layer:]:
-            fused = _discard(_fuse(weights.float(), head_fusion), discard_ratio)
-            result = residual * result + (1 - residual) * fused @ result
+            result = residual * result + (1 - residual) * fuse(weights, head_fusion, discard_ratio) @ result
     return result
+
+
+def check_shares(depth: int, head_fusion: str, discard_ratio: float, start_layer: int, residual: float) -> None:
+    """Raise a `ValueError` that says which setting of `rollout` is out of range for a model of this depth."""
+    if head_fusion not in get_args(HeadFusion):
+        raise ValueError(f"head_fusion={head_fusion!r} is not one of {', '.join(get_args(HeadFusion))}.")
+    if not 0 <= start_layer < depth:
+        raise ValueError(f"start_layer={start_layer} is not one of the {depth} layers, 0 to {depth - 1}.")
+    for name, share in (("discard_ratio", discard_ratio), ("residual", residual)):
+        if not 0 <= share < 1:
+            raise ValueError(f"{name}={share} must be from 0 to below 1.")
+
+
+def roll_back(
+    read: Float[Tensor, "b n"], fused: Sequence[Float[Tensor, "b n n"]], residual: float
+) -> Float[Tensor, "b n"]:
+    """`read` times the rollout of layers fused by `fuse`: one product of a vector and a matrix a layer, last first."""
+    with torch.autocast(read.device.type, enabled=False):
+        rows = rearrange(read, "b n -> b 1 n")
+        for step in reversed(fused):
+            rows = residual * rows + (1 - residual) * rows @ step
+    return rearrange(rows, "b 1 n -> b n")
+
+
+def fuse(
+    weights: Float[Tensor, "b heads n n"], head_fusion: HeadFusion, discard_ratio: float = 0.0
+) -> Float[Tensor, "b n n"]:
+    """The heads of one layer as one matrix in float32 whose rows sum to 1, its smallest entries left out."""
+    return _discard(_fuse(weights.float(), head_fusion), discard_ratio)
 
 
 def _fuse(weights: Float[Tensor, "b heads n n"], head_fusion: HeadFusion) -> Float[Tensor, "b n n"]:

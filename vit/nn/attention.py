@@ -1,5 +1,7 @@
 """tokens -> tokens: every token asks every other, several heads at a time (Vaswani et al. 2017, eq. 1)."""
 
+from collections.abc import Callable
+
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float
@@ -12,11 +14,23 @@ MOST_EXPLICIT_WEIGHTS = 2**27
 """256 MB of attention weights a layer in bfloat16: 32 images of 577 tokens and 12 heads, or one of 3300."""
 
 
+def attend(
+    q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"], v: Float[Tensor, "b heads j dh"]
+) -> Float[Tensor, "b heads i dh"]:
+    """softmax(q k^T / sqrt(dh)) v, by whichever way is faster here."""
+    return explicit_attention(q, k, v) if prefers_explicit(q, k) else F.scaled_dot_product_attention(q, k, v)
+
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys and values, each (b, heads, n, dh), to mixed values of that shape."""
+
+
 class Attention(nn.Module):
     """Multi-head self-attention. Queries, keys and values are one linear map, laid out `(qkv heads dh)` as in timm.
 
     Both ways through it are the same function: `forward` never holds the (n, n) weights longer than it must and takes
-    torch's fused kernel where that is faster; `forward_with_weights` returns them for those who want to look.
+    torch's fused kernel where that is faster; `forward_with_weights` returns them for those who want to look. Whoever
+    wants something else of queries, keys and values hands `forward` another `attend`.
     """
 
     def __init__(
@@ -36,7 +50,9 @@ class Attention(nn.Module):
         self.proj = nn.Linear(embed_dim, embed_dim)
         self.dropout = nn.Dropout(drop_rate)
 
-    def forward(self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None, attend: Attend = attend
+    ) -> Float[Tensor, "b n d"]:
         return self.merge_heads(attend(*self.split_heads(tokens, rotation)))
 
     def forward_with_weights(
@@ -59,13 +75,6 @@ class Attention(nn.Module):
     def merge_heads(self, mixed: Float[Tensor, "b heads n dh"]) -> Float[Tensor, "b n d"]:
         """Concatenate the heads and project."""
         return self.dropout(self.proj(rearrange(mixed, "b heads n dh -> b n (heads dh)")))
-
-
-def attend(
-    q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"], v: Float[Tensor, "b heads j dh"]
-) -> Float[Tensor, "b heads i dh"]:
-    """softmax(q k^T / sqrt(dh)) v, by whichever way is faster here."""
-    return explicit_attention(q, k, v) if prefers_explicit(q, k) else F.scaled_dot_product_attention(q, k, v)
 
 
 def explicit_attention(

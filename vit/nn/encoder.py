@@ -5,7 +5,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vit.nn.attention import Attention
+from vit.nn.attention import Attend, Attention, attend
 from vit.nn.config import Activation
 from vit.nn.positions import Rotation
 
@@ -107,8 +107,10 @@ class Block(nn.Module):
         self.ls2 = LayerScale(embed_dim, init_values) if init_values else nn.Identity()
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None) -> Float[Tensor, "b n d"]:
-        return self.add(tokens, self.attn(self.norm1(tokens), rotation))
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None, attend: Attend = attend
+    ) -> Float[Tensor, "b n d"]:
+        return self.add(tokens, self.attn(self.norm1(tokens), rotation, attend))
 
     def forward_with_weights(
         self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None

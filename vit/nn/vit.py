@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vit.nn.attention import Attend, attend
 from vit.nn.config import Size, ViTConfig
 from vit.nn.encoder import Block
 from vit.nn.init import init_weights
@@ -65,15 +66,20 @@ class ViT(nn.Module):
         """Logits of what `encode` returned."""
         return self.head(self.fc_norm(self.pool(tokens)))
 
-    def encode(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
+    def encode(self, images: Float[Tensor, "b c h w"], attend: Attend = attend) -> Float[Tensor, "b n d"]:
         """Normalised tokens: class, distillation and register tokens first, then the patches in reading order.
+
+        Args:
+            images: as for `forward`.
+            attend: what every block does with its queries, keys and values, first block first. For looking on: what it
+                returns must be what the attention returns.
 
         Raises:
             ValueError: the images have another size or number of channels than the model.
         """
         tokens, rotation = self._enter(images, self.grid_of(images))
         for block in self.blocks:
-            tokens = self._run(block, tokens, rotation)
+            tokens = self._run(block, tokens, rotation, attend)
         return self.norm(tokens)
 
     def embed(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
@@ -207,10 +213,10 @@ class ViT(nn.Module):
         tokens = self.norm_pre(self.tokenizer(self.patch_embed(images), grid))
         return tokens, None if self.rotary is None else self.rotary(grid, images.device)
 
-    def _run(self, block: nn.Module, tokens: Tensor, rotation: Rotation | None) -> Tensor:
+    def _run(self, block: nn.Module, tokens: Tensor, rotation: Rotation | None, attend: Attend = attend) -> Tensor:
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, tokens, rotation, use_reentrant=False)
-        return block(tokens, rotation)
+            return checkpoint(block, tokens, rotation, attend, use_reentrant=False)
+        return block(tokens, rotation, attend)
 
     def _look(self, images: Tensor, layers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Tokens after the last of these blocks, and the attention weights of them all, in their order."""
