@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from vit.compare import Result, compare, table, timm_model, wilson_interval
+from vit.compare import Result, compare, table, timm_model
 from vit.nn import ViT, ViTConfig
 
 QUICK = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "5", "--trainer.limit_val_batches", "1"]
@@ -96,11 +96,3 @@ def test_a_table_of_several_seeds_has_mean_and_standard_deviation() -> None:
 
 def test_a_single_run_has_the_interval_of_its_test_images() -> None:
     assert "90.00 % (86.5 to 92.7)" in table([result()])
-
-
-def test_wilson_intervals_worked_by_hand() -> None:
-    # p = 1/2, n = 10: centre 1/2, half-width 1.96 / 1.38416 * sqrt(.025 + .0096036)
-    low, high = wilson_interval(0.5, 10)
-    assert (low, high) == (pytest.approx(0.2366, abs=1e-4), pytest.approx(0.7634, abs=1e-4))
-    low, high = wilson_interval(1.0, 100)
-    assert (low, high) == (pytest.approx(0.9630, abs=1e-4), pytest.approx(1.0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import statistics
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from vit.nn import ViT
+from vit.train.measures import wilson_interval
 from vit.train.run import Run, fit, test
 from vit.weights.timm import timm_architecture, timm_arguments, to_timm
 
@@ -89,14 +89,6 @@ def table(results: Sequence[Result]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines) + "\n"
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `count` independent images (Wilson 1927)."""
-    z = 1.959964
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    return centre - half, centre + half
 
 
 def _accuracy(results: Sequence[Result]) -> str:

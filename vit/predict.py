@@ -55,7 +55,7 @@ class Predictor:
             FileNotFoundError: no such folder, or not a model folder.
             ValueError: a damaged file in it, a source without class names, or a device that is not here.
         """
-        _check_device(device)
+        check_device(device)
         loaded = load(source)
         if loaded.card is None or not loaded.card.classes:
             raise ValueError(f"{source} names no classes, so there is nothing to predict; a folder of `vit fit` does.")
@@ -110,7 +110,8 @@ class Predictor:
         return Prediction(path, tuple(self.card.label(i) for i in indices.tolist()), tuple(values.tolist()))
 
 
-def _check_device(device: str | torch.device) -> None:
+def check_device(device: str | torch.device) -> None:
+    """Raise a `ValueError` if torch does not know this device, or it is not here."""
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts

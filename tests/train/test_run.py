@@ -50,6 +50,7 @@ def test_a_run_leaves_its_config_metrics_checkpoints_and_model(finished_run: Any
     found = {path.relative_to(finished_run.folder).as_posix() for path in finished_run.folder.rglob("*.*")}
     assert found == {
         "config.yaml",
+        "run.json",
         "metrics.csv",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",

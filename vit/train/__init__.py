@@ -5,5 +5,8 @@ classifier.py  Classifier: the LightningModule; loss and metrics
 callbacks.py   what happens beside the training: progress lines, timing, the model folder
 folder.py      a new folder for every run
 run.py         YAML and flags -> a run: trainer, classifier and data, in a folder of its own
-evaluate.py    a finished run -> its accuracy on the test images
+story.py       what a run was: command, seed, git commit, versions, hardware, data -> run.json
+measures.py    log-probabilities, labels -> accuracies, NLL, Brier score, ECE with 95 % intervals
+predictions.py model + images -> what it says about each, a row an image
+evaluate.py    a finished run or any model -> its measures on validation or test images, every look at these on record
 """

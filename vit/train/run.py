@@ -1,6 +1,7 @@
 """YAML and flags -> a run: trainer, classifier and data, by LightningCLI, in a folder of its own.
 
 runs/NAME/config.yaml       every value of the run, defaults too; `vit fit --config` takes it again
+runs/NAME/run.json          command, seed, git commit, versions, hardware, data: an entry for every start
 runs/NAME/metrics.csv       one row an epoch and part
 runs/NAME/checkpoints/      last.ckpt and best.ckpt (by validation), to go on from
 runs/NAME/model/            the finished model folder, to predict with
@@ -31,6 +32,7 @@ from vit.parsing import ExplainsErrors
 from vit.train.callbacks import EpochLines, Export, SaveModelFolder, Stopwatch, best_epoch, network_state
 from vit.train.classifier import Classifier
 from vit.train.folder import new_folder, remove_if_empty
+from vit.train.story import RunStory
 
 FOLDER_OF_RANK_ZERO = "VIT_RUN_FOLDER"
 """Environment variable by which the processes that Lightning starts for more devices learn the run's folder."""
@@ -163,6 +165,7 @@ class Run(LightningCLI):
             config["enable_progress_bar"] = False
             callbacks += [EpochLines()] if self.epoch_lines else []
         callbacks.append(SaveModelFolder(self.folder / "model", self.config.export, self.command))
+        callbacks.append(RunStory(self.folder, self.command, self.config.seed_everything))
         return super()._instantiate_trainer(config, callbacks)
 
     def _make_folder(self) -> Path:
