@@ -12,7 +12,9 @@ from torch.testing import assert_close
 
 from vit.data.augment import Augmentation
 from vit.data.decode import UnreadableImageError
-from vit.data.module import FileImages, ImageDataModule, TensorImages
+from vit.data.loaders import FileImages, TensorImages
+from vit.data.module import ImageDataModule
+from vit.data.order import BatchKey
 
 MakeFolder = Callable[..., Path]
 
@@ -42,9 +44,9 @@ def test_no_validation_or_test_image_is_trained_on() -> None:
 
 
 def test_the_batches_of_an_epoch_are_the_training_images_in_a_new_order() -> None:
-    data = digits(batch_size=1)
-    first = [image for images, _ in data.train_dataloader() for image in as_bytes(images)]
-    second = [image for images, _ in data.train_dataloader() for image in as_bytes(images)]
+    loader = (data := digits(batch_size=1)).train_dataloader()
+    first = [image for images, *_ in loader for image in as_bytes(images)]
+    second = [image for images, *_ in loader for image in as_bytes(images)]
     assert first != second
     assert sorted(first) == sorted(second) == sorted(as_bytes(data.train.images))  # pyright: ignore
 
@@ -70,17 +72,10 @@ def test_validation_depends_on_the_split_seed_and_not_on_the_runs_seed() -> None
     assert not torch.equal(first.labels, other.labels) or not torch.equal(first.images, other.images)  # pyright: ignore
 
 
-class FakeTrainer:
-    """As much of a trainer as a datamodule asks for."""
-
-    def __init__(self, training: bool) -> None:
-        self.training = training
-
-
 def after_transfer(data: ImageDataModule, images: Tensor, training: bool) -> Tensor:
-    data.trainer = FakeTrainer(training)  # pyright: ignore
     labels = torch.zeros(len(images), dtype=torch.long)
-    return data.on_after_batch_transfer([images, labels], 0)[0]
+    key = [BatchKey(seed=1, epoch=2, number=3)] if training else []
+    return data.on_after_batch_transfer([images, labels, *key], 0)[0]
 
 
 def test_validation_images_are_normalised_and_nothing_else() -> None:
@@ -127,7 +122,7 @@ def test_random_crops_are_for_training_alone(folder_of_classes: MakeFolder) -> N
     data = pictures(root, augmentation=Augmentation(crop_scale=(0.1, 0.5)), batch_size=3)
     first, second = (next(images for images, _ in data.val_dataloader()) for _ in range(2))
     assert torch.equal(first, second)
-    cropped = next(images for images, _ in data.train_dataloader())
+    cropped = next(images for images, *_ in data.train_dataloader())
     assert cropped.shape == (3, 3, 8, 8)
     assert not set(as_bytes(cropped)) & set(as_bytes(first))
 
@@ -144,7 +139,7 @@ def test_the_two_datasets_give_single_images_too(folder_of_classes: MakeFolder) 
     image, label = TensorImages(data.train.images, data.train.labels)[3]  # pyright: ignore
     assert torch.equal(image, data.train.images[3])  # pyright: ignore
     assert label == data.train.labels[3]
-    files = FileImages([Path("a")], torch.tensor([4]), lambda path: torch.zeros(1), lambda image: image + 1)
+    files = FileImages([Path("a")], torch.tensor([4]), lambda path: torch.ones(1))
     assert [part.item() for part in files[0]] == [1, 4]
 
 
@@ -181,15 +176,16 @@ def test_the_same_seed_gives_the_same_batches() -> None:
     orders = []
     for _ in range(2):
         L.seed_everything(5, verbose=False)
-        orders.append(torch.cat([labels for _, labels in digits().train_dataloader()]))
+        orders.append(torch.cat([labels for _, labels, _ in digits().train_dataloader()]))
     assert torch.equal(*orders)
 
 
 def test_what_workers_read_can_be_sent_to_processes_that_are_not_forked(folder_of_classes: MakeFolder) -> None:
     cropped = Augmentation(crop_scale=(0.5, 1.0), policy="trivial")
     data = pictures(folder_of_classes({"train": ["cat", "dog"]}), augmentation=cropped)
-    for loader in (data.train_dataloader(), data.val_dataloader()):
-        image, _ = pickle.loads(pickle.dumps(loader.dataset))[0]
+    train = data.train_dataloader().reader.dataset  # pyright: ignore
+    for dataset in (train, data.val_dataloader().loader.dataset):
+        image, _ = pickle.loads(pickle.dumps(dataset))[0]
         assert image.shape == (3, 8, 8)
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from einops import rearrange, repeat
 from jaxtyping import UInt8
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 Policy = Literal["none", "trivial", "randaugment", "autoaugment_cifar10", "autoaugment_imagenet"]
@@ -75,22 +75,32 @@ def augment_image(augmentation: Augmentation) -> Callable[[Tensor], Tensor] | No
     return v2.AutoAugment(learned_on[augmentation.policy])
 
 
-def augment_batch(images: UInt8[Tensor, "b c h w"], augmentation: Augmentation) -> UInt8[Tensor, "b c h w"]:
-    """The part that works on a batch, every image changed in its own way, on the device where the images are."""
+def augment_batch(
+    images: UInt8[Tensor, "b c h w"], augmentation: Augmentation, generator: Generator | None = None
+) -> UInt8[Tensor, "b c h w"]:
+    """The part that works on a batch, every image changed in its own way, on the device where the images are.
+
+    Args:
+        images: Any number of them.
+        augmentation: The changes.
+        generator: Of the random numbers, on the images' device; torch's own where it is None.
+    """
     if augmentation.shift:
-        images = _shift(images, augmentation.shift, augmentation.shift_probability)
+        images = _shift(images, augmentation.shift, augmentation.shift_probability, generator)
     if augmentation.flip:
-        images = torch.where(_chosen(images, augmentation.flip), images.flip(-1), images)
+        images = torch.where(_chosen(images, augmentation.flip, generator), images.flip(-1), images)
     if augmentation.erase:
-        images = _erase(images, augmentation.erase)
+        images = _erase(images, augmentation.erase, generator)
     return images
 
 
-def _shift(images: UInt8[Tensor, "b c h w"], most: int, probability: float) -> UInt8[Tensor, "b c h w"]:
+def _shift(
+    images: UInt8[Tensor, "b c h w"], most: int, probability: float, generator: Generator | None
+) -> UInt8[Tensor, "b c h w"]:
     """Move every image by whole pixels: pad with black, then gather a window of the old size."""
     b, _, h, w = images.shape
-    offsets = torch.randint(-most, most + 1, (2, b), device=images.device)
-    offsets = offsets * rearrange(_chosen(images, probability), "b 1 1 1 -> b") + most
+    offsets = torch.randint(-most, most + 1, (2, b), device=images.device, generator=generator)
+    offsets = offsets * rearrange(_chosen(images, probability, generator), "b 1 1 1 -> b") + most
     padded = F.pad(images, (most, most, most, most))
     rows = rearrange(offsets[0], "b -> b 1 1 1") + rearrange(torch.arange(h, device=images.device), "h -> 1 1 h 1")
     columns = rearrange(offsets[1], "b -> b 1 1 1") + rearrange(torch.arange(w, device=images.device), "w -> 1 1 1 w")
@@ -99,13 +109,19 @@ def _shift(images: UInt8[Tensor, "b c h w"], most: int, probability: float) -> U
     return padded[batch, channels, rows, columns]
 
 
-def _erase(images: UInt8[Tensor, "b c h w"], probability: float) -> UInt8[Tensor, "b c h w"]:
+def _erase(
+    images: UInt8[Tensor, "b c h w"], probability: float, generator: Generator | None
+) -> UInt8[Tensor, "b c h w"]:
     """Cover one rectangle of each chosen image, of 2 to 20 % of the area and up to 3 times as long as wide."""
     b, _, h, w = images.shape
-    area = h * w * torch.empty(b, device=images.device).uniform_(0.02, 0.2)
-    aspect = torch.exp(torch.empty(b, device=images.device).uniform_(-1.1, 1.1))  # log-uniform, exp(1.1) = 3
+    area = h * w * torch.empty(b, device=images.device).uniform_(0.02, 0.2, generator=generator)
+    aspect = torch.exp(
+        torch.empty(b, device=images.device).uniform_(-1.1, 1.1, generator=generator)
+    )  # log-uniform, exp(1.1) = 3
     height, width = (area * aspect).sqrt().round().clamp(1, h), (area / aspect).sqrt().round().clamp(1, w)
-    top, left = (torch.rand(2, b, device=images.device) * torch.stack([h - height + 1, w - width + 1])).floor()
+    top, left = (
+        torch.rand(2, b, device=images.device, generator=generator) * torch.stack([h - height + 1, w - width + 1])
+    ).floor()
     rows = rearrange(torch.arange(h, device=images.device), "h -> 1 1 h 1")
     columns = rearrange(torch.arange(w, device=images.device), "w -> 1 1 1 w")
 
@@ -113,10 +129,10 @@ def _erase(images: UInt8[Tensor, "b c h w"], probability: float) -> UInt8[Tensor
         start, length = rearrange(start, "b -> b 1 1 1"), rearrange(length, "b -> b 1 1 1")
         return (positions >= start) & (positions < start + length)
 
-    covered = within(rows, top, height) & within(columns, left, width) & _chosen(images, probability)
+    covered = within(rows, top, height) & within(columns, left, width) & _chosen(images, probability, generator)
     return images.masked_fill(covered, 0)
 
 
-def _chosen(images: Tensor, probability: float) -> Tensor:
+def _chosen(images: Tensor, probability: float, generator: Generator | None) -> Tensor:
     """Which images of a batch a change falls on, (b, 1, 1, 1)."""
-    return torch.rand(len(images), 1, 1, 1, device=images.device) < probability
+    return torch.rand(len(images), 1, 1, 1, device=images.device, generator=generator) < probability

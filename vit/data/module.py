@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,25 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset
 
 from vit.data.augment import Augmentation, augment_batch, augment_image
 from vit.data.decode import read_image
+from vit.data.loaders import (
+    Batch,
+    Change,
+    EvaluationLoader,
+    FileImages,
+    TensorImages,
+    TrainLoader,
+    WorkerReader,
+    evaluation_loader,
+)
+from vit.data.order import Order, Stream, keyed_seed
 from vit.data.preprocess import load_image, normalise, to_tensor
 from vit.data.sources import SOURCES, Labelled, Source, SourceName, stratified_split
 from vit.nn import Preprocessing
 from vit.nn.config import Size, pair
-
-Batch = list[Tensor]
-"""[images, labels]: what torch's DataLoader makes of a pair."""
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -75,6 +82,8 @@ class ImageDataModule(L.LightningDataModule):
         self.train, self.val = self.source.train, self.source.val
         if self.val is None:
             self.train, self.val = stratified_split(self.source.train, val_fraction, split_seed)
+        self._train_loader: TrainLoader | None = None
+        self._place: dict[str, int] = {}
         in_memory = isinstance(self.train.images, Tensor)
         idle = in_memory and augmentation.policy == "none"  # workers would have nothing to do
         self.num_workers = num_workers if num_workers is not None else 0 if idle else _default_workers()
@@ -94,101 +103,118 @@ class ImageDataModule(L.LightningDataModule):
         """Class names in index order."""
         return self.source.classes
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self.train, training=True)
+    def train_dataloader(self) -> TrainLoader:
+        """The training batches: [images, labels, key] of every epoch in turn, each iteration being an epoch.
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+        With a trainer a new loader goes on where the one before stopped, without one it starts from the first epoch.
+        """
+        self.teardown()
+        order = Order(
+            num_images=len(self.train),
+            batch_size=self.batch_size,
+            seed=self._order_seed(),
+            shuffle=not getattr(self.trainer, "overfit_batches", 0),
+            rank=self._rank,
+            world_size=self._world_size,
+        )
+        reader = WorkerReader(self._dataset(self.train, training=True), self.num_workers, torch.cuda.is_available())
+        self._train_loader = TrainLoader(order, reader, self._limit(len(order)))
+        if self._place and self.trainer is not None:
+            self._train_loader.load_state_dict(self._place)
+        return self._train_loader
+
+    def val_dataloader(self) -> EvaluationLoader:
         assert self.val is not None
-        return self._loader(self.val)
+        return self._evaluation_loader(self.val)
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> EvaluationLoader:
         if self.source.test is None:
             raise ValueError("this data has no test part; for a folder of images put one beside train/, as test/CLASS.")
-        return self._loader(self.source.test)
+        return self._evaluation_loader(self.source.test)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the training images. Lightning 2.6 forgets the loader's own between two epochs."""
+        return dict(self._place if self._train_loader is None else self._train_loader.state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the next training go on from there."""
+        self._place = state_dict
+
+    def setup(self, stage: str) -> None:
+        """Forget the place in an earlier training; a checkpoint is read after this."""
+        self._place = {}
+
+    def teardown(self, stage: str | None = None) -> None:
+        """End the workers of training."""
+        if self._train_loader is not None:
+            self._place = self._train_loader.state_dict()
+            self._train_loader.close()
+            self._train_loader = None
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Augment training images and normalise all, on the device where they are now."""
-        images, labels = batch
-        if self.trainer is not None and self.trainer.training:
-            images = augment_batch(images, self.augmentation)
+        """Augment training images and normalise all, on the device where they are now.
+
+        Returns:
+            [images, targets]; targets are class indices (b,), int64, or shares (b, classes), float, where mixup or
+            CutMix mixed the images.
+        """
+        if len(batch) == 2:
+            images, labels = batch
+            return [normalise(images, self.preprocessing), labels]
+        images, labels, key = batch
+        generator = torch.Generator(images.device).manual_seed(keyed_seed(Stream.BATCH, *key))
+        images = augment_batch(images, self.augmentation, generator)
         return [normalise(images, self.preprocessing), labels]
 
-    def _loader(self, part: Labelled, training: bool = False) -> DataLoader[Batch]:
+    def _dataset(self, part: Labelled, training: bool = False) -> Dataset[Any]:
         change = augment_image(self.augmentation) if training else None
         if isinstance(part.images, Tensor):
-            dataset: Dataset[Any] = TensorImages(part.images, part.labels, change)
-        else:
-            scale = self.augmentation.crop_scale if training else None
-            # partials of functions, since workers that are not forked get the dataset pickled
-            read = (
-                partial(_read_random_crop, self.preprocessing, scale) if scale else partial(_read, self.preprocessing)
-            )
-            dataset = FileImages(part.images, part.labels, read, change)
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            shuffle=training,
-            drop_last=training,
-            num_workers=self.num_workers,
-            persistent_workers=training and self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=_as_list if isinstance(part.images, Tensor) else default_collate,
-        )
+            return TensorImages(part.images, part.labels, change)
+        # partials of functions, since workers that are not forked get the dataset pickled
+        if not training:
+            return FileImages(part.images, part.labels, partial(_read, self.preprocessing))
+        read = partial(_read_at_random, self.preprocessing, self.augmentation.crop_scale, change)
+        return FileImages(part.images, part.labels, read)
 
+    def _evaluation_loader(self, part: Labelled) -> EvaluationLoader:
+        dataset = self._dataset(part)
+        workers = 0 if isinstance(part.images, Tensor) else self.num_workers
+        pin = torch.cuda.is_available()
+        return evaluation_loader(dataset, self.batch_size, workers, self._rank, self._world_size, pin_memory=pin)
 
-class TensorImages(Dataset[Any]):
-    """Images held as one tensor. A batch is one indexing, not a loop: torch's loader asks for it by `__getitems__`."""
+    @property
+    def _rank(self) -> int:
+        return 0 if self.trainer is None else self.trainer.global_rank
 
-    def __init__(self, images: Tensor, labels: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> None:
-        self.images, self.labels, self.change = images, labels, change
+    @property
+    def _world_size(self) -> int:
+        return 1 if self.trainer is None else self.trainer.world_size
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def _order_seed(self) -> int:
+        """The seed that torch was given last: the run's; that of the first process, should each have its own."""
+        seed = torch.initial_seed()
+        return seed if self.trainer is None else self.trainer.strategy.broadcast(seed)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        images, labels = self.__getitems__([index])
-        return images[0], labels[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        images = self.images[indices]
-        if self.change is not None:
-            images = torch.stack([self.change(image) for image in images])
-        return images, self.labels[indices]
-
-
-class FileImages(Dataset[Any]):
-    """Images that are read from their files when asked for. A damaged file is an error that names it."""
-
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        labels: Tensor,
-        read: Callable[[Path], Tensor],
-        change: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        self.paths, self.labels, self.read, self.change = paths, labels, read, change
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image = self.read(self.paths[index])
-        return image if self.change is None else self.change(image), self.labels[index]
+    def _limit(self, batches: int) -> int | None:
+        limit = 1.0 if self.trainer is None else self.trainer.limit_train_batches
+        return limit if isinstance(limit, int) else int(batches * limit)
 
 
 def _read(spec: Preprocessing, path: Path) -> Tensor:
     return load_image(str(path), spec)
 
 
-def _read_random_crop(spec: Preprocessing, scale: tuple[float, float], path: Path) -> Tensor:
+def _read_at_random(
+    spec: Preprocessing, scale: tuple[float, float] | None, change: Change | None, path: Path
+) -> Tensor:
     from torchvision.transforms import v2
 
-    picture = to_tensor(read_image(path, spec.channels))
-    return v2.RandomResizedCrop(spec.image_size, scale=scale, antialias=True)(picture)
-
-
-def _as_list(batch: Any) -> Batch:
-    return list(batch)
+    if scale is None:
+        image = load_image(str(path), spec)
+    else:
+        picture = to_tensor(read_image(path, spec.channels))
+        image = v2.RandomResizedCrop(spec.image_size, scale=scale, antialias=True)(picture)
+    return image if change is None else change(image)
 
 
 def _default_workers() -> int:

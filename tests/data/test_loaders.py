@@ -1,0 +1,140 @@
+"""What a stopped and continued run sees is what an unbroken run sees, whoever reads it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from vit.data.augment import Augmentation
+from vit.data.module import ImageDataModule
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec.*:FutureWarning",  # lightning 2.6 on torch 2.15
+    "ignore:.*callbacks used to create the checkpoint need to be provided.*",
+)
+
+MakeFolder = Callable[..., Path]
+CHANGES = Augmentation(crop_scale=(0.2, 1.0), policy="trivial", flip=0.5, shift=1, erase=0.5)
+QUIET = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
+
+
+class Onlooker(L.LightningModule):
+    """Takes steps that depend on what it sees, and remembers what that was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.seen: list[tuple[bytes, list[int]]] = []
+        self.evaluated = 0
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        self.seen.append((images.numpy().tobytes(), labels.tolist()))
+        torch.rand(3)  # as dropout would
+        return (self.weight - images.mean()).square().mean()
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.evaluated += len(batch[0])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def files(root: Path, num_workers: int) -> ImageDataModule:
+    return ImageDataModule(
+        "folder",
+        root=str(root),
+        image_size=6,
+        batch_size=2,
+        val_fraction=0.34,
+        augmentation=CHANGES,
+        num_workers=num_workers,
+    )
+
+
+@pytest.fixture
+def nine_pictures(folder_of_classes: MakeFolder) -> Path:
+    return folder_of_classes({"train": ["a", "b", "c"], "val": ["a"]})
+
+
+def train(data: ImageDataModule, resume: Path | None = None, seed: int = 3, **flags: object) -> Onlooker:
+    onlooker = Onlooker()
+    L.seed_everything(seed, verbose=False)
+    trainer = L.Trainer(**{**QUIET, "enable_checkpointing": "callbacks" in flags, **flags})  # pyright: ignore
+    trainer.fit(onlooker, datamodule=data, ckpt_path=resume, weights_only=True)
+    return onlooker
+
+
+def every_step(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(folder, filename="{step}", save_top_k=-1, every_n_train_steps=1)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_run_stopped_anywhere_and_continued_sees_what_an_unbroken_run_sees(
+    nine_pictures: Path, tmp_path: Path, num_workers: int
+) -> None:
+    unbroken = train(files(nine_pictures, 0), max_epochs=3)  # 4 batches an epoch
+    assert len(unbroken.seen) == len(set(map(str, unbroken.seen))) == 12
+    for stop in (3, 4, 6) if num_workers else range(1, 12):
+        stopped = train(files(nine_pictures, num_workers), max_steps=stop, callbacks=[every_step(tmp_path / str(stop))])
+        checkpoint = tmp_path / str(stop) / f"step={stop}.ckpt"
+        continued = train(files(nine_pictures, num_workers), checkpoint, seed=99, max_epochs=3)
+        assert stopped.seen + continued.seen == unbroken.seen
+
+
+@pytest.mark.parametrize(
+    ("validate", "when"),
+    [
+        ({"limit_val_batches": 0}, {"save_on_train_epoch_end": True}),
+        ({"val_check_interval": 1.0}, {"save_on_train_epoch_end": True}),
+        ({"val_check_interval": 1.0}, {"save_on_train_epoch_end": False}),  # but when validation ends
+        ({"val_check_interval": 2}, {"save_on_train_epoch_end": False}),
+    ],
+)
+def test_a_run_continued_from_the_end_of_an_epoch_or_a_validation_goes_on_with_the_next_batch(
+    nine_pictures: Path, tmp_path: Path, validate: dict[str, float], when: dict[str, bool]
+) -> None:
+    unbroken = train(files(nine_pictures, 0), max_epochs=3, **validate)
+    saved = ModelCheckpoint(tmp_path / "saved", filename="{step}", save_top_k=-1, **when)  # pyright: ignore
+    train(files(nine_pictures, 0), max_epochs=3, callbacks=[saved], **validate)
+    for checkpoint in sorted((tmp_path / "saved").iterdir()):
+        steps = int(checkpoint.stem.removeprefix("step="))
+        continued = train(files(nine_pictures, 0), checkpoint, seed=99, max_epochs=3, **validate)
+        assert unbroken.seen[:steps] + continued.seen == unbroken.seen, checkpoint.name
+
+
+def test_shortened_epochs_are_epochs(nine_pictures: Path, tmp_path: Path) -> None:
+    unbroken = train(files(nine_pictures, 0), max_epochs=3, limit_train_batches=3)
+    assert len(set(map(str, unbroken.seen))) == 9
+    for stop in (2, 3, 4):
+        folder = tmp_path / str(stop)
+        short = {"limit_train_batches": 3}
+        stopped = train(files(nine_pictures, 0), max_steps=stop, callbacks=[every_step(folder)], **short)
+        continued = train(files(nine_pictures, 0), folder / f"step={stop}.ckpt", max_epochs=3, **short)
+        assert stopped.seen + continued.seen == unbroken.seen
+
+
+def test_overfitting_sees_the_same_batch_in_every_epoch(nine_pictures: Path) -> None:
+    seen = train(files(nine_pictures, 0), max_epochs=3, overfit_batches=1).seen
+    assert len({str(labels) for _, labels in seen}) == 1
+
+
+def test_loading_takes_no_random_number_from_those_outside(nine_pictures: Path) -> None:
+    data = files(nine_pictures, 0)
+    torch.manual_seed(8)
+    before = torch.get_rng_state()
+    for batch in data.train_dataloader():
+        data.on_after_batch_transfer(batch, 0)
+    for _ in data.val_dataloader():
+        pass
+    assert torch.equal(torch.get_rng_state(), before)

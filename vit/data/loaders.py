@@ -1,0 +1,253 @@
+"""an order, images -> batches: read by workers, or indexed where they lie on the device.
+
+`TrainLoader` is what Lightning trains from. It is no DataLoader, so Lightning neither wraps nor reorders it, and it
+owns its place in the data: `state_dict()` is a few plain numbers, which Lightning saves in every checkpoint (as the
+data module's state, and under `loops/fit_loop/state_dict/combined_loader`) and loads before the first batch of a run
+that goes on. Nothing else of a run's state concerns the data: no worker holds any, and no loader draws from torch's
+global generator.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vit.data.order import BatchKey, ImageKey, Order, Stream, evaluation_batches, keyed_randomness
+
+Batch = list[Any]
+"""[images, labels] and, for training, the batch's key: what `ImageDataModule.on_after_batch_transfer` takes."""
+
+
+Change = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Where the batches of an epoch come from."""
+
+    def read(self, order: Order, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels of the batches of an epoch, from number `start` on."""
+        ...
+
+    def close(self) -> None:
+        """Let go of processes and memory."""
+        ...
+
+
+class TrainLoader:
+    """The training batches, epoch after epoch: every new iteration is the next epoch.
+
+    A state that was loaded is gone on from by the next iteration, in the middle of its epoch or at its end. The place
+    counts what was handed out, not what workers have read ahead. `iter` alone changes nothing, only the first `next`
+    does, since Lightning calls it more often than it means it; and Lightning's own count of epochs is not asked, as it
+    starts from 0 again where a run goes on within an epoch.
+    """
+
+    def __init__(self, order: Order, reader: Reader, limit: int | None = None) -> None:
+        """Begin before the first epoch.
+
+        Args:
+            order: Which images, when, on which device.
+            reader: Reads them.
+            limit: Batches after which whoever iterates ends an epoch, if before the last (limit_train_batches).
+        """
+        self.order, self.reader = order, reader
+        self.limit = len(order) if limit is None else min(limit, len(order))
+        self.epoch = 0
+        self.batches = 0
+        """Handed out in this epoch."""
+        self._going_on = True  # the next iteration starts from the place as it is, and not from the next epoch
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if not self._going_on or self.batches >= self.limit:
+            self.epoch, self.batches = self.epoch + 1, 0
+        self._going_on = False
+        epoch = self.epoch
+        for images, labels in self.reader.read(self.order, epoch, self.batches):
+            key = BatchKey(self.order.seed, epoch, self.batches, self.order.rank)
+            self.batches += 1
+            yield [images, labels, key]
+
+    def state_dict(self) -> dict[str, int]:
+        """The place in the data."""
+        return {
+            "seed": self.order.seed,
+            "epoch": self.epoch,
+            "batches": self.batches,
+            "step_size": self.order.step_size,
+            "num_images": self.order.num_images,
+        }
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from a place, in the order of the run that it was saved by."""
+        self.order = replace(self.order, seed=state["seed"])
+        self.epoch, self.batches, self._going_on = state["epoch"], state["batches"], True
+        if state["num_images"] != self.order.num_images:
+            warnings.warn(
+                f"the checkpoint was saved with {state['num_images']} training images and there are "
+                f"{self.order.num_images} now; the order of the images is not that of an unbroken run.",
+                stacklevel=2,
+            )
+        if state["step_size"] != self.order.step_size:
+            seen = self.batches * state["step_size"]
+            self.batches = seen // self.order.step_size
+            if seen % self.order.step_size:
+                warnings.warn(
+                    f"the checkpoint is {seen} images into epoch {self.epoch + 1}, which is no whole number of steps "
+                    f"of {self.order.step_size} images; {seen % self.order.step_size} of them are seen again.",
+                    stacklevel=2,
+                )
+
+    def close(self) -> None:
+        """End the workers."""
+        self.reader.close()
+
+
+class WorkerReader:
+    """Reads by `torch.utils.data.DataLoader`: in worker processes, or here where there are none."""
+
+    def __init__(self, dataset: Dataset[Any], num_workers: int, pin_memory: bool = False, timeout: float = 0) -> None:
+        self.dataset = dataset
+        self._keys = _KeyedBatches()
+        self._loader: DataLoader[Any] | None = DataLoader(
+            dataset,
+            batch_sampler=self._keys,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=pin_memory,
+            timeout=timeout if num_workers > 0 else 0,
+            collate_fn=collate(dataset),
+            generator=torch.Generator(),  # else every epoch takes a number of the global one, on which dropout depends
+        )
+
+    def read(self, order: Order, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        assert self._loader is not None, "this reader was closed"
+        self._keys.order, self._keys.epoch, self._keys.start = order, epoch, start
+        yield from self._loader
+
+    def close(self) -> None:
+        self._loader = None
+
+
+class DeviceReader:
+    """Indexes images that lie on the device as one tensor; nothing waits for the device."""
+
+    def __init__(self, images: Tensor, labels: Tensor, device: torch.device) -> None:
+        self.images, self.labels = images.to(device), labels.to(device)
+
+    def read(self, order: Order, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        indices, _ = order.epoch(epoch)
+        for batch in indices[start:].to(self.images.device, non_blocking=True):
+            yield self.images.index_select(0, batch), self.labels.index_select(0, batch)
+
+    def close(self) -> None:
+        pass
+
+
+class _KeyedBatches:
+    """A batch sampler whose items are the keys of images."""
+
+    def __init__(self) -> None:
+        self.order: Order | None = None
+        self.epoch = self.start = 0
+
+    def __iter__(self) -> Iterator[list[ImageKey]]:
+        assert self.order is not None
+        indices, copies, seed = *self.order.epoch(self.epoch), self.order.seed
+        for some, often in zip(indices[self.start :].tolist(), copies[self.start :].tolist(), strict=True):
+            yield [ImageKey(seed, self.epoch, index, copy) for index, copy in zip(some, often, strict=True)]
+
+    def __len__(self) -> int:
+        return 0 if self.order is None else len(self.order) - self.start
+
+
+def evaluation_loader(
+    dataset: Dataset[Any], batch_size: int, num_workers: int = 0, rank: int = 0, world_size: int = 1, **settings: Any
+) -> EvaluationLoader:
+    """Batches of images that are not changed, each image once over all devices: see `evaluation_batches`."""
+    batches = [batch.tolist() for batch in evaluation_batches(len(dataset), batch_size, rank, world_size)]  # pyright: ignore[reportArgumentType]
+    loader = DataLoader(
+        dataset,
+        batch_sampler=batches,  # pyright: ignore[reportArgumentType]
+        num_workers=num_workers,
+        collate_fn=collate(dataset),
+        generator=torch.Generator(),
+        **settings,
+    )
+    return EvaluationLoader(loader)
+
+
+def collate(dataset: Dataset[Any]) -> Callable[[Any], Any] | None:
+    """How a DataLoader is to make a batch of what the data set gives for a list of keys."""
+    return _as_it_is if isinstance(dataset, TensorImages) else None
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+class EvaluationLoader:
+    """A DataLoader that Lightning leaves as it is: on several devices it would repeat images to make parts equal."""
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for images, labels in self.loader:
+            yield [images, labels]
+
+
+class TensorImages(Dataset[Any]):
+    """Images held as one tensor, for workers: a batch is one indexing, torch's loader asks for it by `__getitems__`."""
+
+    def __init__(self, images: Tensor, labels: Tensor, change: Change | None = None) -> None:
+        self.images, self.labels, self.change = images, labels, change
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: ImageKey | int) -> tuple[Tensor, Tensor]:
+        images, labels = self.__getitems__([key])
+        return images[0], labels[0]
+
+    def __getitems__(self, keys: Sequence[ImageKey | int]) -> tuple[Tensor, Tensor]:
+        indices = [key if isinstance(key, int) else key.image for key in keys]
+        images = self.images[indices]
+        if self.change is not None:
+            images = torch.stack([_changed(image, self.change, key) for image, key in zip(images, keys, strict=True)])
+        return images, self.labels[indices]
+
+
+class FileImages(Dataset[Any]):
+    """Images that are read from their files when asked for. A damaged file is an error that names it."""
+
+    def __init__(self, paths: Sequence[Path], labels: Tensor, read: Callable[[Path], Tensor]) -> None:
+        self.paths, self.labels, self.read = paths, labels, read
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: ImageKey | int) -> tuple[Tensor, Tensor]:
+        index = key if isinstance(key, int) else key.image
+        return _changed(self.paths[index], self.read, key), self.labels[index]
+
+
+def _changed(image: Any, change: Callable[[Any], Tensor], key: ImageKey | int) -> Tensor:
+    """Read or change an image, at random by its key; one asked for by its mere number meets no randomness."""
+    if isinstance(key, int):
+        return change(image)
+    with keyed_randomness(Stream.IMAGE, *key):
+        return change(image)
