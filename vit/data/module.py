@@ -29,6 +29,7 @@ from vit.data.preprocess import load_image, normalise, to_tensor
 from vit.data.sources import SOURCES, Labelled, Source, SourceName, stratified_split
 from vit.nn import Preprocessing
 from vit.nn.config import Size, pair
+from vit.nn.preprocessing import CropMode, Interpolation
 
 
 class ImageDataModule(L.LightningDataModule):
@@ -47,7 +48,11 @@ class ImageDataModule(L.LightningDataModule):
         val_fraction: float = 0.1,
         split_seed: int = 0,
         augmentation: Augmentation = Augmentation(),
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        interpolation: Interpolation = "bicubic",
         crop_pct: float = 1.0,
+        crop_mode: CropMode = "center",
         num_workers: int | None = None,
     ) -> None:
         """Read the class names and the list of images; the images themselves where they are one small file.
@@ -60,7 +65,11 @@ class ImageDataModule(L.LightningDataModule):
             val_fraction: Share of the training images for validation, where the source has no validation part.
             split_seed: Which images that share is; apart from the run's seed, so that runs of other seeds compare.
             augmentation: Random changes of the training images.
+            mean: Of every channel, by which images are normalised; of the pretrained weights, or else of the data.
+            std: Standard deviation likewise.
+            interpolation: How pictures are resized; as the pretrained weights know it, and so on.
             crop_pct: Share of the resized picture that the centre crop keeps in validation and prediction.
+            crop_mode: Whether an oblong picture loses its ends, or is squashed to the model's shape whole.
             num_workers: Processes that read and augment images; by default one less than there are cores, at most 8,
                 and none where images are held in memory and need no augmentation one by one.
         """
@@ -77,7 +86,12 @@ class ImageDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.augmentation = augmentation
         self.preprocessing = Preprocessing(
-            image_size=pair(image_size), mean=self.source.mean, std=self.source.std, crop_pct=crop_pct
+            image_size=pair(image_size),
+            mean=mean or self.source.mean,
+            std=std or self.source.std,
+            interpolation=interpolation,
+            crop_pct=crop_pct,
+            crop_mode=crop_mode,
         )
         self.train, self.val = self.source.train, self.source.val
         if self.val is None:
@@ -87,6 +101,12 @@ class ImageDataModule(L.LightningDataModule):
         in_memory = isinstance(self.train.images, Tensor)
         idle = in_memory and augmentation.policy == "none"  # workers would have nothing to do
         self.num_workers = num_workers if num_workers is not None else 0 if idle else _default_workers()
+        channels = self.preprocessing.channels
+        if in_memory and self.train.images.shape[1] != channels:  # pyright: ignore[reportAttributeAccessIssue]
+            raise ValueError(
+                f"mean={self.preprocessing.mean} is for {channels} channels, but the images of this data have "
+                f"{self.train.images.shape[1]}; set model.vit.in_channels to that."  # pyright: ignore[reportAttributeAccessIssue]
+            )
         if in_memory and self.train.images.shape[-2:] != self.preprocessing.image_size:  # pyright: ignore[reportAttributeAccessIssue]
             given = " x ".join(map(str, self.train.images.shape[-2:]))  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError(f"image_size={image_size} does not fit source={source}, whose images are {given} pixels.")
