@@ -6,7 +6,8 @@ import lightning as L
 import pytest
 import torch
 
-from vit.train.callbacks import EpochLines, Stopwatch, network_state
+from vit.train.callbacks import EpochLines, Stopwatch
+from vit.train.export import network_state
 
 
 class FakeTrainer(L.Trainer):

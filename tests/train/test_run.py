@@ -79,7 +79,7 @@ def test_checkpoints_load_without_running_code(name: str, finished_run: Any) -> 
 
 
 def test_the_exported_weights_are_those_of_the_last_checkpoint(finished_run: Any) -> None:
-    from vit.train.callbacks import network_state
+    from vit.train.export import network_state
 
     assert same(
         load_model(finished_run.model).state_dict(),
@@ -173,7 +173,7 @@ def test_the_test_images_are_not_read_by_training(train: Any, monkeypatch: pytes
 
 
 def test_the_best_epoch_is_exported_where_that_is_asked_for(train: Any) -> None:
-    from vit.train.callbacks import network_state
+    from vit.train.export import network_state
 
     run = train("--trainer.limit_train_batches", "3", "--export", "best")
     best = network_state(str(run.folder / "checkpoints" / "best.ckpt"))
@@ -212,7 +212,10 @@ def test_a_stop_in_the_middle_of_an_epoch_has_a_speed_too(train: Any) -> None:
         (["--trainer.max_epoch", "1"], r"there is no flag --trainer\.max_epoch; did you mean '--trainer\.max_epochs'"),
         (["--model.vit.patchsize", "2"], r"did you mean '--model\.vit\.patch_size'"),
         (["--trainer.max_epochs", "many"], r"trainer\.max_epochs=many is not of its type; expected int or null\.$"),
-        (["--export", "worst"], r"export=worst is not of its type; expected one of 'best', 'last'\.$"),
+        (
+            ["--export", "worst"],
+            r"export=worst is not of its type; expected one of 'best', 'last', 'best-raw', 'last-raw'\.$",
+        ),
         (["--config", "nowhere.yaml"], r"config file .*nowhere\.yaml does not exist\."),
         (["--trainer.accelerator", "abacus"], r"invalid accelerator name: .*abacus"),
         (["--trainer.devices", "0"], r"these trainer flags do not work here: .*devices"),

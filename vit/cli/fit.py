@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 from vit.train.run import Run, fit
+from vit.train.start import advice
 
 
 def run(arguments: list[str]) -> int:
@@ -15,6 +18,10 @@ def run(arguments: list[str]) -> int:
         f"{training.folder}: a ViT of {parameters:,} parameters, {len(data.train):,} images to train on, "
         f"{len(data.val or ()):,} to validate, {data.num_classes} classes"
     )
+    if report := training.model.load_report:
+        say(report)
+    for sentence in advice(training.config):
+        say(f"warning: {sentence}", file=sys.stderr)
     metrics = fit(training)
     if "val_acc" in metrics:
         say(f"validation accuracy of the last epoch {100 * metrics['val_acc']:.2f} %", end=", ")

@@ -101,17 +101,24 @@ class ImageDataModule(L.LightningDataModule):
         in_memory = isinstance(self.train.images, Tensor)
         idle = in_memory and augmentation.policy == "none"  # workers would have nothing to do
         self.num_workers = num_workers if num_workers is not None else 0 if idle else _default_workers()
-        channels = self.preprocessing.channels
-        if in_memory and self.train.images.shape[1] != channels:  # pyright: ignore[reportAttributeAccessIssue]
-            raise ValueError(
-                f"mean={self.preprocessing.mean} is for {channels} channels, but the images of this data have "
-                f"{self.train.images.shape[1]}; set model.vit.in_channels to that."  # pyright: ignore[reportAttributeAccessIssue]
-            )
-        if in_memory and self.train.images.shape[-2:] != self.preprocessing.image_size:  # pyright: ignore[reportAttributeAccessIssue]
-            given = " x ".join(map(str, self.train.images.shape[-2:]))  # pyright: ignore[reportAttributeAccessIssue]
-            raise ValueError(f"image_size={image_size} does not fit source={source}, whose images are {given} pixels.")
+        if isinstance(self.train.images, Tensor):
+            self._check_shape(source, self.train.images)
         if len(self.train) < batch_size:
             raise ValueError(f"batch_size={batch_size} is more than the {len(self.train)} training images.")
+
+    def _check_shape(self, source: SourceName, images: Tensor) -> None:
+        """Images in memory are taken as they are, so that they must be what the model takes."""
+        spec, (channels, height, width) = self.preprocessing, images.shape[1:]
+        if (height, width) != spec.image_size:
+            wanted = spec.image_size[0] if spec.image_size[0] == spec.image_size[1] else spec.image_size
+            raise ValueError(
+                f"image_size={wanted} does not fit source={source}, whose images are {height} x {width} pixels."
+            )
+        if channels != spec.channels:
+            raise ValueError(
+                f"mean={spec.mean} is for {spec.channels} channels, but the images of source={source} have {channels}; "
+                f"--model.vit.in_channels {channels} makes of pretrained weights those for {channels}."
+            )
 
     @property
     def num_classes(self) -> int:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
-import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from vit.data.module import ImageDataModule
 from vit.nn import ViT
 from vit.train.classifier import Classifier
+from vit.train.export import Export, exported_network
+from vit.train.finetune import merged
 from vit.weights import ModelCard, save_model
-
-Export = Literal["best", "last"]
 
 
 class EpochLines(L.Callback):
@@ -76,15 +74,13 @@ class SaveModelFolder(L.Callback):
             return
         data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         assert isinstance(data, ImageDataModule)
-        model = pl_module.network
-        weights = "of the last epoch"
-        if best := best_epoch(trainer, self.export):
-            model = ViT(model.config)
-            model.load_state_dict(network_state(best.best_model_path))
-            weights = f"of the best epoch by val_acc ({best.best_model_score:.4f})"
+        network, weights = exported_network(trainer, pl_module, self.export)
+        assert isinstance(network, ViT)
+        model = merged(network)
         provenance = {
             "command": self.command,
             "weights": weights,
+            **fine_tuned(pl_module),
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "last_epoch": {name: round(float(value), 6) for name, value in sorted(trainer.callback_metrics.items())},
@@ -96,13 +92,7 @@ class SaveModelFolder(L.Callback):
         save_model(model, card, self.folder)
 
 
-def best_epoch(trainer: L.Trainer, export: Export) -> ModelCheckpoint | None:
-    """Where the weights to export are, if they are not those the training ended with."""
-    best = trainer.checkpoint_callback
-    return best if export == "best" and isinstance(best, ModelCheckpoint) and best.best_model_path else None
-
-
-def network_state(checkpoint: str) -> dict[str, torch.Tensor]:
-    """The network's own tensors out of a checkpoint file."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    return {name.removeprefix("network."): tensor for name, tensor in state.items() if name.startswith("network.")}
+def fine_tuned(classifier: Classifier) -> dict[str, Any]:
+    """What the weights started from and how much of them learned, where they did not start fresh."""
+    start = classifier.hparams
+    return {name: start[name] for name in ("pretrained", "tune")} if start["pretrained"] else {}

@@ -23,16 +23,19 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
 from vit.data.module import ImageDataModule
 from vit.parsing import ExplainsErrors
-from vit.train.callbacks import EpochLines, Export, SaveModelFolder, Stopwatch, best_epoch, network_state
+from vit.train.callbacks import EpochLines, SaveModelFolder, Stopwatch
 from vit.train.classifier import Classifier
+from vit.train.export import Export, exported_network, monitored
 from vit.train.folder import new_folder, remove_if_empty
+from vit.train.start import absolute, check_flags, follow_weights
 from vit.train.story import RunStory
+from vit.train.trainer import Trainer
 
 FOLDER_OF_RANK_ZERO = "VIT_RUN_FOLDER"
 """Environment variable by which the processes that Lightning starts for more devices learn the run's folder."""
@@ -68,6 +71,7 @@ class Run(LightningCLI):
         super().__init__(
             Classifier,
             ImageDataModule,
+            trainer_class=Trainer,
             args=list(args),
             run=False,
             seed_everything_default=0,
@@ -85,12 +89,20 @@ class Run(LightningCLI):
         parser.add_argument("--name", type=str | None, default=None, help="its name there; default: the config's")
         parser.add_argument("--export", type=Export, default="best", help="weights of the model folder")
         parser.add_argument("--resume", type=str | None, default=None, help="checkpoint of a run to go on from")
+        parser.add_argument(
+            "--early_stopping",
+            type=int | None,
+            default=None,
+            help="epochs without a better validation accuracy after which training ends",
+        )
+        parser.add_argument("--compile", action="store_true", help="let torch.compile make the network faster")
         parser.add_argument("--threads", type=int | None, default=None, help="CPU threads of torch; default: all cores")
         parser.link_arguments("model.vit.image_size", "data.image_size")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse what we were given; sys.argv is the business of `vit.cli`."""
+        follow_weights(parser, args)
         self.config = parser.parse_args(args)
 
     def before_instantiate_classes(self) -> None:
@@ -99,11 +111,14 @@ class Run(LightningCLI):
             if self.config.threads < 1:
                 raise ValueError(f"threads={self.config.threads} must be at least 1.")
             torch.set_num_threads(self.config.threads)
+        check_flags(self.config)
+        self.config.model.pretrained = absolute(self.config.model.pretrained)
 
     def instantiate_classes(self) -> None:
         """Build everything; what Lightning finds wrong with the trainer's flags is the user's to mend."""
         try:
             super().instantiate_classes()
+            self.model.compiles = self.config.compile
         except MisconfigurationException as error:
             raise ValueError(f"these trainer flags do not work here: {error}") from error
 
@@ -149,16 +164,19 @@ class Run(LightningCLI):
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[L.Callback]) -> L.Trainer:
+        best_by = monitored(self.model, self.config.export)
         if config.get("enable_checkpointing") is not False:
             checkpoints = ModelCheckpoint(
                 self.folder / "checkpoints",
                 filename="best",
-                monitor="val_acc",
+                monitor=best_by,
                 mode="max",
                 save_last=True,
                 enable_version_counter=False,
             )
             callbacks.append(checkpoints)
+        if self.config.early_stopping is not None:
+            callbacks.append(EarlyStopping(best_by, mode="max", patience=self.config.early_stopping))
         if sys.stdout.isatty() and config.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar(refresh_rate=5))
         else:
@@ -223,8 +241,7 @@ def test(run: Run) -> float:
     Raises:
         ValueError: the data has no test part.
     """
-    if best := best_epoch(run.trainer, run.config.export):
-        run.model.network.load_state_dict(network_state(best.best_model_path))
+    run.model.network = exported_network(run.trainer, run.model, run.config.export)[0]
     return run.trainer.test(run.model, datamodule=run.datamodule, verbose=False)[0]["test_acc"]
 
 
@@ -236,5 +253,6 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # what we log is of whole epochs
     warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")  # the run's own, just made
     warnings.filterwarnings("ignore", ".*The dirpath has changed.*")  # a run that goes on from another has its own
+    warnings.filterwarnings("ignore", r".*module\(s\) in eval mode.*")  # frozen parts, and the average of the weights
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # lightning 2.6 on torch 2.15
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")

@@ -1,0 +1,65 @@
+"""What a run starts from, known before anything is built: a flag that was left out follows the pretrained weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from vit.train.finetune import LARGEST_RATE, starting_point
+
+
+def follow_weights(parser: ArgumentParser, args: Sequence[str]) -> None:
+    """Let model.vit.* and the preprocessing of data.* default to those of model.pretrained or model.architecture.
+
+    What is typed, as a flag or in a config, counts all the same.
+
+    Raises:
+        FileNotFoundError, ValueError: as `vit.weights.load`.
+    """
+    typed = parser.parse_args(list(args), defaults=False)
+    pretrained, architecture = typed.get("model.pretrained"), typed.get("model.architecture")
+    if pretrained is None and architecture is None:
+        return
+    config, preprocessing = starting_point(pretrained, architecture, typed.get("model.vit.in_channels"))
+    fields = {name: value for name, value in dataclasses.asdict(config).items() if name != "num_classes"}
+    defaults = {f"model.vit.{name}": value for name, value in fields.items()}
+    if preprocessing is not None:
+        followed = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+        defaults |= {f"data.{name}": getattr(preprocessing, name) for name in followed}
+    parser.set_defaults(defaults)
+
+
+def check_flags(config: Namespace) -> None:
+    """Refuse what cannot work, before any data is loaded.
+
+    Raises:
+        ValueError: with a sentence about the flag.
+    """
+    if config.early_stopping is not None and config.early_stopping < 1:
+        raise ValueError(f"early_stopping={config.early_stopping} must be at least 1 epoch; 10 is usual.")
+    compilers = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")
+    if config.compile and not any(name and shutil.which(name) for name in compilers):
+        raise ValueError("--compile needs a C++ compiler such as g++, and none is on the path; leave --compile out.")
+
+
+def absolute(source: str | None) -> str | None:
+    """A path that works from anywhere; a name stays a name."""
+    return str(Path(source).absolute()) if source is not None and Path(source).exists() else source
+
+
+def advice(config: Namespace) -> list[str]:
+    """What the user may have overlooked, in sentences."""
+    model: Any = config.model
+    rate, whole = model.recipe.learning_rate, model.tune == "all" or model.tune.startswith("last:")
+    if model.pretrained is None or not whole or rate <= LARGEST_RATE:
+        return []
+    return [
+        f"model.recipe.learning_rate={rate:g} is one for training from scratch and may unlearn the pretrained weights; "
+        "1e-5 to 1e-4 are usual for fine-tuning, more for model.tune=head or lora."
+    ]
