@@ -9,8 +9,13 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vit.explain.methods import METHODS, Choose, Method, Unit
-from vit.explain.subject import as_for_explaining, described, subject_of, unwrapped
+from vit.explain.answer import Choose
+from vit.explain.as_found import as_for_explaining, unwrapped
+from vit.explain.methods import METHODS, Method, Unit
+from vit.explain.ours import OurViT
+from vit.explain.subject import Subject
+from vit.explain.timm import ViTOfTimm, is_vit_of_timm
+from vit.nn import ViT
 from vit.spelling import did_you_mean
 
 Setting = str | int | float | bool | None
@@ -79,7 +84,7 @@ def explain(
     model = unwrapped(model)
     choose = _chooser(target, len(images))
     with as_for_explaining(model):
-        subject = subject_of(model, images)
+        subject = _subject_of(model, images)
         answer = chosen.answer(subject, images, choose, **settings)
     probabilities = answer.logits.detach().float().softmax(dim=-1)
     defaults = {name: parameter.default for name, parameter in chosen.settings.items()}
@@ -87,7 +92,7 @@ def explain(
         maps=rearrange(answer.patches.detach().float(), "b (gh gw) -> b gh gw", gh=subject.grid[0]),
         target=choose(probabilities),
         probabilities=probabilities,
-        method=f"{chosen.title}, {described({**defaults, **settings})}",
+        method=f"{chosen.title}, {_described({**defaults, **settings})}",
         name=method,
         class_specific=chosen.class_specific,
         signed=chosen.signed,
@@ -132,3 +137,28 @@ def _chooser(target: int | Tensor | None, num_images: int) -> Choose:
         return classes.long().expand(num_images)
 
     return choose
+
+
+def _subject_of(model: nn.Module, images: Float[Tensor, "b c h w"]) -> Subject:
+    """The model as methods see it.
+
+    Raises:
+        ValueError: it is no ViT that can be looked into, or the images do not fit it.
+    """
+    if images.ndim == 4 and len(images) == 0:
+        raise ValueError("images is an empty batch, so there is nothing to explain.")
+    if isinstance(model, ViT):
+        return OurViT(model, images)
+    if is_vit_of_timm(model):
+        return ViTOfTimm(model, images)
+    raise ValueError(
+        f"{type(model).__name__} is no Vision Transformer whose attention can be looked into; a ViT of this package, "
+        "or a VisionTransformer or Eva of timm is."
+    )
+
+
+def _described(settings: dict[str, Setting]) -> str:
+    """Settings as one would type them."""
+    return ", ".join(
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in settings.items()
+    )

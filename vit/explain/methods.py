@@ -11,27 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-
-from vit.explain.rollout import HeadFusion, check_shares, fuse, roll_back
-from vit.explain.subject import Subject, Watch
+from vit.explain import baselines, descending, looking
+from vit.explain.answer import Answer
 
 Unit = Literal["share", "score"]
-
-Choose = Callable[[Float[Tensor, "b classes"]], Int[Tensor, " b"]]
-"""The class of each image that is to be explained, given the logits."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a method found."""
-
-    patches: Float[Tensor, "b p"]
-    """One number a patch, in reading order."""
-
-    logits: Float[Tensor, "b classes"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +37,7 @@ class Method:
     """Whether a patch can speak against the class, and is below 0 then."""
 
     needs: str = ""
-    """An extra of this package that it needs."""
+    """The extra of this package that it needs."""
 
     @property
     def settings(self) -> Mapping[str, inspect.Parameter]:
@@ -63,36 +46,53 @@ class Method:
         return {parameter.name: parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
 
 
-@torch.no_grad()
-def _rollout(
-    subject: Subject,
-    images: Float[Tensor, "b c h w"],
-    choose: Choose,
-    *,
-    head_fusion: HeadFusion = "mean",
-    discard_ratio: float = 0.0,
-    start_layer: int = 0,
-    residual: float = 0.5,
-) -> Answer:
-    """Attention rollout: the row of what the head reads.
-
-    Args:
-        subject: Model.
-        images: Images.
-        choose: Not asked; every class has the same map.
-        head_fusion: How the heads of a layer are fused.
-        discard_ratio: Share of the smallest weights of a layer that is left out, from 0 to below 1.
-        start_layer: First layer that counts; 0 is nearest the image.
-        residual: Share of a step that stays where it is, from 0 to below 1.
-    """
-    check_shares(subject.depth, head_fusion, discard_ratio, start_layer, residual)
-    watch = Watch(lambda weights: fuse(weights, head_fusion, discard_ratio), range(start_layer, subject.depth))
-    seen = subject.run(images, watch)
-    return Answer(roll_back(seen.read, watch.kept, residual)[:, subject.num_prefix_tokens :], seen.logits)
-
-
 METHODS: dict[str, Method] = {
+    "raw": Method(title="attention of one layer", answer=looking.raw, class_specific=False, unit="share"),
     "rollout": Method(
-        title="attention rollout (Abnar & Zuidema 2020)", answer=_rollout, class_specific=False, unit="share"
+        title="attention rollout (Abnar & Zuidema 2020)",
+        answer=looking.rolled_out,
+        class_specific=False,
+        unit="share",
+    ),
+    "flow": Method(title="attention flow (Abnar & Zuidema 2020)", answer=looking.flow, class_specific=False),
+    "chefer": Method(
+        title="attention relevance (Chefer et al. 2021, ICCV)", answer=descending.chefer, class_specific=True
+    ),
+    "gradient_rollout": Method(
+        title="attention rollout weighted by gradients",
+        answer=descending.gradient_rollout,
+        class_specific=True,
+        unit="share",
+    ),
+    "attention_gradcam": Method(
+        title="Grad-CAM of attention", answer=descending.gradcam_of_attention, class_specific=True
+    ),
+    "token_gradcam": Method(title="Grad-CAM of tokens", answer=descending.gradcam_of_tokens, class_specific=True),
+    "occlusion": Method(
+        title="occlusion (Zeiler & Fergus 2014)",
+        answer=baselines.occlusion,
+        class_specific=True,
+        signed=True,
+        needs="captum",
+    ),
+    "saliency": Method(
+        title="input gradient (Simonyan et al. 2014)", answer=baselines.saliency, class_specific=True, needs="captum"
+    ),
+    "smoothgrad": Method(
+        title="SmoothGrad (Smilkov et al. 2017)", answer=baselines.smoothgrad, class_specific=True, needs="captum"
+    ),
+    "gradient_x_input": Method(
+        title="gradient x input (Shrikumar et al. 2016)",
+        answer=baselines.gradient_x_input,
+        class_specific=True,
+        signed=True,
+        needs="captum",
+    ),
+    "integrated_gradients": Method(
+        title="integrated gradients (Sundararajan et al. 2017)",
+        answer=baselines.integrated_gradients,
+        class_specific=True,
+        signed=True,
+        needs="captum",
     ),
 }

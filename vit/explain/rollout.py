@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,6 +17,7 @@ def rollout(
     discard_ratio: float = 0.0,
     start_layer: int = 0,
     residual: float = 0.5,
+    class_token: bool = True,
 ) -> Float[Tensor, "b n n"]:
     """Multiply attention through the layers, a share of every step staying where it is (the residual path).
 
@@ -29,19 +30,22 @@ def rollout(
         attention: Softmax weights, layer 0 nearest the image, rows the queries.
         head_fusion: How heads are fused. After max and min, rows are scaled to sum to 1 again.
         discard_ratio: Share of the entries of A, the smallest of each image, that is set to 0 before rows are scaled
-            to sum to 1 again; what goes to the class token (the first) always stays. From 0 to below 1.
+            to sum to 1 again; what goes to the class token always stays. From 0 to below 1.
         start_layer: First layer that counts; earlier ones are left out.
         residual: Share of the residual path, from 0 to below 1.
+        class_token: Whether the first token is one; of a model without, no column stays whatever it is.
 
     Raises:
-        ValueError: a start_layer that is not there, or a share out of range.
+        ValueError: a head_fusion or start_layer that is not there, or a share out of range.
     """
     check_shares(len(attention), head_fusion, discard_ratio, start_layer, residual)
     result = torch.eye(attention.shape[-1], dtype=torch.float32, device=attention.device)
     result = result.expand(attention.shape[1], -1, -1)
     with torch.autocast(attention.device.type, enabled=False):  # shares of a hundredth need more than bfloat16's 8 bits
         for weights in attention[start_layer:]:
-            result = residual * result + (1 - residual) * fuse(weights, head_fusion, discard_ratio) @ result
+            result = (
+                residual * result + (1 - residual) * fuse(weights, head_fusion, discard_ratio, class_token) @ result
+            )
     return result
 
 
@@ -49,11 +53,21 @@ def check_shares(depth: int, head_fusion: str, discard_ratio: float, start_layer
     """Raise a `ValueError` that says which setting of `rollout` is out of range for a model of this depth."""
     if head_fusion not in get_args(HeadFusion):
         raise ValueError(f"head_fusion={head_fusion!r} is not one of {', '.join(get_args(HeadFusion))}.")
-    if not 0 <= start_layer < depth:
-        raise ValueError(f"start_layer={start_layer} is not one of the {depth} layers, 0 to {depth - 1}.")
-    for name, share in (("discard_ratio", discard_ratio), ("residual", residual)):
-        if not 0 <= share < 1:
-            raise ValueError(f"{name}={share} must be from 0 to below 1.")
+    check_layer(depth, "start_layer", start_layer)
+    check_share("discard_ratio", discard_ratio)
+    check_share("residual", residual)
+
+
+def check_layer(depth: int, name: str, layer: int) -> None:
+    """Raise a `ValueError` unless the model has this layer."""
+    if not 0 <= layer < depth:
+        raise ValueError(f"{name}={layer} is not one of the {depth} layers, 0 to {depth - 1}.")
+
+
+def check_share(name: str, share: float) -> None:
+    """Raise a `ValueError` unless it is from 0 to below 1."""
+    if not 0 <= share < 1:
+        raise ValueError(f"{name}={share} must be from 0 to below 1.")
 
 
 def roll_back(
@@ -68,31 +82,34 @@ def roll_back(
 
 
 def fuse(
-    weights: Float[Tensor, "b heads n n"], head_fusion: HeadFusion, discard_ratio: float = 0.0
+    weights: Float[Tensor, "b heads n n"],
+    head_fusion: HeadFusion,
+    discard_ratio: float = 0.0,
+    class_token: bool = True,
 ) -> Float[Tensor, "b n n"]:
     """The heads of one layer as one matrix in float32 whose rows sum to 1, its smallest entries left out."""
-    return _discard(_fuse(weights.float(), head_fusion), discard_ratio)
+    fused = reduce(weights.float(), "b heads i j -> b i j", head_fusion)
+    if head_fusion == "mean" and not discard_ratio:
+        return fused
+    # before discarding too, so that rows count alike there
+    return rows_sum_to_one(discard_smallest(rows_sum_to_one(fused), discard_ratio, class_token))
 
 
-def _fuse(weights: Float[Tensor, "b heads n n"], head_fusion: HeadFusion) -> Float[Tensor, "b n n"]:
-    if head_fusion == "mean":
-        return weights.mean(dim=1)
-    fused = weights.amax(dim=1) if head_fusion == "max" else weights.amin(dim=1)
-    return _rows_sum_to_one(fused)
-
-
-def _discard(fused: Float[Tensor, "b n n"], ratio: float) -> Float[Tensor, "b n n"]:
+def discard_smallest(fused: Float[Tensor, "b n n"], ratio: float, class_token: bool = True) -> Float[Tensor, "b n n"]:
     """Set the smallest entries of every image's matrix to 0, those of the class token's column excepted."""
     count = int(ratio * fused.shape[1] * fused.shape[2])
     if count == 0:
         return fused
     entries = rearrange(fused, "b i j -> b (i j)").clone()
     ranked = fused.clone()
-    ranked[:, :, 0] = torch.inf  # never the class token
-    smallest = rearrange(ranked, "b i j -> b (i j)").topk(min(count, entries.shape[1] - fused.shape[1]), largest=False)
+    if class_token:
+        ranked[:, :, 0] = torch.inf
+        count = min(count, entries.shape[1] - fused.shape[1])
+    smallest = rearrange(ranked, "b i j -> b (i j)").topk(count, largest=False)
     entries.scatter_(1, smallest.indices, 0.0)
-    return _rows_sum_to_one(rearrange(entries, "b (i j) -> b i j", i=fused.shape[1]))
+    return rearrange(entries, "b (i j) -> b i j", i=fused.shape[1])
 
 
-def _rows_sum_to_one(matrix: Float[Tensor, "b n n"]) -> Float[Tensor, "b n n"]:
+def rows_sum_to_one(matrix: Float[Tensor, "b n n"]) -> Float[Tensor, "b n n"]:
+    """Each row divided by its own sum."""
     return matrix / matrix.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(matrix.dtype).tiny)
