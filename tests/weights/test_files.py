@@ -80,7 +80,7 @@ def test_a_missing_file_is_missing(tmp_path):
 
 def test_a_suffix_that_is_not_read_is_named_with_those_that_are(tmp_path):
     (tmp_path / "weights.h5").write_bytes(b"x")
-    with pytest.raises(ValueError, match=r"\.safetensors, \.pth, \.pt, \.bin, \.tar, \.ckpt, \.npz are"):
+    with pytest.raises(ValueError, match=r"\.safetensors, \.pth, \.pt, \.bin, \.tar, \.ckpt, \.npz, \.json are"):
         read_tensors(tmp_path / "weights.h5")
 
 

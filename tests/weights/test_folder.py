@@ -10,6 +10,7 @@ import torch
 
 from vit.nn import Preprocessing, ViT, ViTConfig
 from vit.weights import ModelCard, export_model, load, read_card, save_model
+from vit.weights.description import describe
 from vit.weights.transformers_card import card_to_transformers
 
 CONFIG = ViTConfig(image_size=(8, 12), patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=2)
@@ -230,8 +231,32 @@ def test_a_name_without_its_place_is_answered_with_the_whole_name(name, meant):
         load(name)
 
 
-def test_weights_in_several_files_are_said_to_be_so(folder):
+def test_weights_that_transformers_wrote_in_several_files_are_one_model(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=96, image_size=8, patch_size=4
+    )
+    theirs = transformers.ViTForImageClassification(config).eval()
+    theirs.save_pretrained(tmp_path, max_shard_size="20KB")
+    assert len(list(tmp_path.glob("model-*-of-*.safetensors"))) > 1
+    images = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(load(tmp_path).model(images), theirs(images).logits, rtol=1e-5, atol=1e-5)  # float32
+    description = describe(tmp_path)
+    assert description.num_parameters == sum(parameter.numel() for parameter in theirs.parameters())
+    assert description.size_bytes > 4 * description.num_parameters
+
+
+@pytest.mark.parametrize(
+    ("index", "problem"),
+    [
+        ("{}", "has no weight_map"),
+        ('{"weight_map": {"a": "../secret.safetensors"}}', "no weight file beside it"),
+        ('{"weight_map": {"a": "gone.safetensors"}}', "gone.safetensors does not exist"),
+        ('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}', "names the tensor a, which model-00001-of-00002"),
+    ],
+)
+def test_a_wrong_index_of_several_files_is_refused(folder, index, problem):
     (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    (folder / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(FileNotFoundError, match=r"in several files, which are not read; .*max_shard_size"):
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises((ValueError, FileNotFoundError), match=problem):
         load(folder)

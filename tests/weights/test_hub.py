@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import timm
@@ -10,6 +11,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from vit.weights import load, parity
+from vit.weights.description import describe
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +92,27 @@ def test_a_name_that_is_no_repository_is_refused():
 def test_parity_with_weights_that_are_not_there_says_how_to_get_them():
     with pytest.raises(FileNotFoundError, match=r"cannot be downloaded.*hf download timm/vit_tiny\S+ --local-dir"):
         parity("timm/vit_tiny_patch16_224", pretrained=True)
+
+
+def test_a_name_of_timms_is_described_without_a_download():
+    description = describe("timm/vit_tiny_patch16_224")
+    assert description.num_parameters == 5_717_416
+    assert description.architectures[0] == "vit_tiny_patch16_224"
+    assert description.card is not None
+    assert description.card.preprocessing.crop_pct == 0.9
+    assert description.weights == "not downloaded"
+
+
+def test_a_repository_is_described_from_the_cache(cache, theirs):
+    card = {"architecture": "vit_tiny_patch16_224", "num_classes": 1000, "pretrained_cfg": theirs.pretrained_cfg}
+    publish(cache, "somebody/vit", theirs.state_dict(), card)
+    assert describe("hf-hub:somebody/vit").num_parameters == 5_717_416
+
+
+def test_torchvisions_weights_without_a_network_are_explained(monkeypatch):
+    def unreachable(*_args, **_kwargs):
+        raise URLError("no network")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
+    with pytest.raises(FileNotFoundError, match=r"cannot be downloaded \(no network\).*download https://\S+vit_b_16"):
+        parity("torchvision/vit_b_16", pretrained=True)

@@ -20,7 +20,7 @@ def run(arguments: list[str]) -> int:
         "Show architecture, classes, preprocessing, size and origin of a model, without reading its weights or running "
         "anything that is in the file.",
     )
-    parser.add_argument("model", type=str, help="a model folder, or a file of weights")
+    parser.add_argument("model", type=str, help="a model folder, a file of weights, timm/NAME or hf-hub:OWNER/REPO")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     args = parser.parse_args(arguments)
     description = describe(args.model)
@@ -35,10 +35,10 @@ def as_json(description: Description) -> dict[str, Any]:
 
 def as_text(description: Description) -> str:
     """The same for people: a line for each thing, and examples where there are many."""
-    lines: dict[str, str] = {
-        "weights": f"{description.weights}, {description.size_bytes / 1e6:.1f} MB, {description.layout} layout, "
-        f"{', '.join(description.dtypes)}"
-    }
+    lines = {"weights": description.weights}
+    if description.size_bytes:
+        size, kinds = f"{description.size_bytes / 1e6:.1f} MB", ", ".join(description.dtypes)
+        lines["weights"] += f", {size}, {description.layout} layout, {kinds}"
     lines["architecture"] = " = ".join(description.architectures[:3]) or "none that has a name"
     if description.config is None:
         lines["shapes"] = description.looks

@@ -10,10 +10,12 @@ from torch import nn
 
 from vit.nn import ViTConfig
 from vit.weights.card import ModelCard
-from vit.weights.files import READERS, read_tensors
+from vit.weights.files import READERS, read_tensors, size_of
 from vit.weights.folder import find_weights, read_card
+from vit.weights.hub import card_of_timm, download_folder
 from vit.weights.layouts import recognise
 from vit.weights.likeness import config_as, fitting_presets, likeness, skeleton
+from vit.weights.timm import to_timm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +23,11 @@ class Description:
     """A model as its card and the shapes of its tensors show it."""
 
     weights: str
-    """The file of the tensors."""
+    """The file of the tensors, or why there is none."""
 
     size_bytes: int
+    """Of the file, or of the files that it names; 0 where there is none."""
+
     layout: str
     """Whose names the tensors have."""
 
@@ -55,11 +59,19 @@ class Description:
 def describe(source: str | os.PathLike[str]) -> Description:
     """Everything that the headers of a model folder or a weight file say.
 
+    Args:
+        source: a model folder; a file; `timm/NAME`, of which timm's own registry tells all but the tensors, without a
+            download; or `hf-hub:OWNER/REPO`, whose folder is fetched into the hub's cache where it is not there yet.
+
     Raises:
         FileNotFoundError: no such folder or file.
         ValueError: a damaged or unsafe file, or no ViT.
     """
-    path = Path(source)
+    path, name = Path(source), os.fspath(source)
+    if name.startswith("timm/") and not path.exists():
+        return _of_card(card_of_timm(name.removeprefix("timm/")), "timm")
+    if name.startswith("hf-hub:"):
+        path = download_folder(name.removeprefix("hf-hub:"))
     is_file = path.is_file() or path.suffix in READERS
     card = None if is_file else read_card(path)
     weights = path if is_file else find_weights(path)
@@ -71,7 +83,7 @@ def describe(source: str | os.PathLike[str]) -> Description:
     config = card.config if card else config_as(fitting[0], recognised.state) if fitting else None
     return Description(
         weights=str(weights),
-        size_bytes=weights.stat().st_size,
+        size_bytes=size_of(weights),
         layout=recognised.layout.name,
         dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in recognised.state.values()})),
         architectures=tuple(fitting),
@@ -81,6 +93,29 @@ def describe(source: str | os.PathLike[str]) -> Description:
         num_parameters=sum(tensor.numel() for tensor in recognised.state.values()),
         gflops=count_flops(config) / 1e9 if config else None,
         left_over=recognised.left_over,
+    )
+
+
+def _of_card(card: ModelCard, layout: str) -> Description:
+    """What a card tells where the tensors are not here."""
+    model = skeleton(card.config)
+    shapes = dict(model.named_parameters())
+    return Description(
+        weights="not downloaded",
+        size_bytes=0,
+        layout=layout,
+        dtypes=(),
+        architectures=tuple(
+            name
+            for name in fitting_presets(to_timm(shapes, card.config))
+            if ViTConfig.preset(name).num_heads == card.config.num_heads
+        ),
+        looks="",
+        config=card.config,
+        card=card,
+        num_parameters=sum(parameter.numel() for parameter in shapes.values()),
+        gflops=count_flops(card.config) / 1e9,
+        left_over=(),
     )
 
 

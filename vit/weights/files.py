@@ -1,6 +1,7 @@
 """weight file -> tensors by name, without running any code that is in it.
 
-safetensors, torch's `.pth` and its other names (only what `weights_only=True` reads) and numpy's `.npz` (no pickles).
+safetensors, torch's `.pth` and its other names (only what `weights_only=True` reads), numpy's `.npz` (no pickles), and
+the `.index.json` of weights that lie in several files.
 Asked for shapes only, it reads as little of the file as its format allows and returns tensors on the meta device.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import pickle
 import re
 import struct
@@ -108,6 +110,14 @@ def _refuse_what_is_no_weights(path: Path) -> None:
             raise ValueError(f"{path} ({size} bytes) {what}.")
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a weight file; of an index, of the files it names."""
+    if path.suffix != ".json":
+        return path.stat().st_size
+    names = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+    return sum(path.with_name(name).stat().st_size for name in names)
+
+
 def _damaged(path: Path, kind: str, error: Exception | None = None) -> ValueError:
     """The error of a file that cannot be read, with its reader's reason or, without an error, what it begins like."""
     reason = str(error).partition("\n")[0].rstrip(".") if error else _beginning(path)
@@ -190,6 +200,27 @@ def _read_npz(path: Path, shapes_only: bool) -> dict[str, Tensor]:
         raise _damaged(path, "numpy .npz", error) from None
 
 
+def _read_index(path: Path, shapes_only: bool) -> dict[str, Tensor]:
+    """Hugging Face's index of a model in several files: the files beside it that it names, all of whose tensors count.
+
+    Raises:
+        ValueError: no such index, a file that is not beside it, or a tensor that is not where the index says.
+    """
+    try:
+        places: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(places.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no index of weights: it has no weight_map ({error!r}).") from None
+    if foreign := [name for name in names if Path(name).name != name or Path(name).suffix not in READERS]:
+        raise ValueError(f"{path} names {foreign[0]!r}, which is no weight file beside it.")
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        tensors |= read_tensors(path.with_name(name), shapes_only)
+    if missing := places.keys() - tensors.keys():
+        raise ValueError(f"{path} names the tensor {min(missing)}, which {places[min(missing)]} does not have.")
+    return tensors
+
+
 def _npy(archive: zipfile.ZipFile, name: str) -> Tensor:
     array = np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
     if array.dtype == BFLOAT16:
@@ -219,5 +250,6 @@ READERS: dict[str, Callable[[Path, bool], dict[str, Tensor]]] = {
     ".tar": _read_torch,  # timm's own training writes .pth.tar
     ".ckpt": _read_torch,
     ".npz": _read_npz,
+    ".json": _read_index,
 }
 """How a file is read, by its suffix."""

@@ -24,8 +24,8 @@ from vit.weights.transformers_card import card_from_transformers
 WEIGHTS = "model.safetensors"
 CARD = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
-OTHER_WEIGHTS = ("pytorch_model.bin",)
-"""What older repositories of transformers and timm call their weights."""
+OTHER_WEIGHTS = ("model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""What transformers calls the weights of models in several files, and older repositories of it and of timm theirs."""
 
 
 def save_model(model: ViT, card: ModelCard, folder: str | os.PathLike[str]) -> Path:
@@ -99,11 +99,6 @@ def find(folder: Path, name: str) -> Path:
     nearby = sorted(str(p.parent) for p in folder.glob(f"*/{CARD}")) if folder.is_dir() else []
     if nearby:
         raise FileNotFoundError(f"{folder} is not a model folder, but {' and '.join(nearby)} may be.")
-    if (folder / f"{WEIGHTS}.index.json").is_file():
-        raise FileNotFoundError(
-            f"model folder {folder} has its weights in several files, which are not read; "
-            "`save_pretrained(FOLDER, max_shard_size='100GB')` of transformers writes one."
-        )
     what = f"has no {name}" if folder.is_dir() else "does not exist"
     raise FileNotFoundError(
         f"model folder {folder} {what}; `vit fit` writes one to runs/NAME/model, and load_model also takes timm/NAME "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vit.weights.card import ModelCard, card_from_json
 from vit.weights.folder import CARD, OTHER_WEIGHTS, PREPROCESSOR, WEIGHTS
 
-FILES = (CARD, WEIGHTS, PREPROCESSOR, *OTHER_WEIGHTS)
+FILES = (CARD, WEIGHTS, PREPROCESSOR, *OTHER_WEIGHTS, "model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
 
 
 def download_folder(repository: str) -> Path:
@@ -44,6 +44,16 @@ def download_timm(name: str) -> tuple[dict[str, Tensor], ModelCard]:
         FileNotFoundError: not in the cache and cannot be downloaded; how to get it offline is said.
         ValueError: timm has no such model or weights, or the model is no plain ViT.
     """
+    card = card_of_timm(name)  # before the download: no plain ViT, no need of it
+    return pretrained_timm(name).state_dict(), card
+
+
+def card_of_timm(name: str) -> ModelCard:
+    """What timm itself knows about its pretrained weights NAME or NAME.TAG; nothing is downloaded.
+
+    Raises:
+        ValueError: timm has no such model or weights, or the model is no plain ViT.
+    """
     import timm
 
     if not timm.is_model_pretrained(name):
@@ -52,8 +62,7 @@ def download_timm(name: str) -> tuple[dict[str, Tensor], ModelCard]:
         raise ValueError(f"timm has no pretrained weights called {name!r}; it has {', '.join(near[:5])} and others.")
     published = timm.get_pretrained_cfg(name)
     assert published is not None
-    card = card_from_json(_card_of_timm(published.to_dict()))  # before the download: no plain ViT, no need of it
-    return pretrained_timm(name).state_dict(), card
+    return card_from_json(_card_of_timm(published.to_dict()))
 
 
 def pretrained_timm(name: str) -> nn.Module:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def _timm(architecture: str | ViTConfig, pretrained: bool) -> Peer:
 
 
 def _torchvision(architecture: str | ViTConfig, pretrained: bool) -> Peer:
-    from torchvision.models import VisionTransformer, get_model, list_models
+    from torchvision.models import VisionTransformer, get_model, get_model_weights, list_models
 
     def build(config: ViTConfig) -> VisionTransformer:
         return VisionTransformer(
@@ -122,7 +123,14 @@ def _torchvision(architecture: str | ViTConfig, pretrained: bool) -> Peer:
     if isinstance(architecture, str):
         if architecture not in (names := list_models(include="vit_*")):
             raise ValueError(f"torchvision has no ViT {architecture!r}; it has {', '.join(names)}.")
-        model = get_model(architecture, weights="DEFAULT" if pretrained else None)
+        try:
+            model = get_model(architecture, weights="DEFAULT" if pretrained else None)
+        except URLError as error:
+            raise FileNotFoundError(
+                f"torchvision's weights of {architecture} are not in its cache and cannot be downloaded "
+                f"({error.reason}). Without a network: download {get_model_weights(architecture).DEFAULT.url} "  # pyright: ignore[reportAttributeAccessIssue]
+                f"elsewhere and put the file into {Path(torch.hub.get_dir(), 'checkpoints')}."
+            ) from None
         assert isinstance(model, VisionTransformer)
         config = _of_torchvision(model)
     else:
