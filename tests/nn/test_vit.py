@@ -403,3 +403,32 @@ def test_names_of_tensors_are_those_that_saved_models_have(initialise: Callable[
         "head.weight",
         "head.bias",
     ]
+
+
+@each_option
+def test_showing_all_patches_is_encoding_and_their_order_does_not_matter(options: dict[str, Any]) -> None:
+    model, batch = build(**options), images()
+    in_order, shuffled = torch.arange(6).expand(2, 6), torch.stack([torch.randperm(6), torch.randperm(6)])
+    torch.testing.assert_close(model.encode_some(batch, in_order), model.encode(batch))
+    # summed in another order
+    torch.testing.assert_close(model.classify(model.encode_some(batch, shuffled)), model(batch), atol=1e-5, rtol=1e-5)
+
+
+@each_option
+def test_a_patch_that_is_not_shown_has_no_influence(options: dict[str, Any]) -> None:
+    model, batch = build(**options), images()
+    changed = batch.clone()
+    changed[0, :, 7:, :7] += 1  # patch 3 of the first image, patch 2 of the second
+    changed[1, :, :7, 14:] += 1
+    kept = torch.tensor([[5, 0, 1, 2, 4], [0, 1, 3, 4, 5]])
+    torch.testing.assert_close(model.encode_some(changed, kept), model.encode_some(batch, kept))
+    assert not torch.allclose(model.encode(changed), model.encode(batch))
+
+
+def test_the_first_row_alone_is_the_model_of_an_image_that_has_no_other() -> None:
+    model, batch = build(), images()
+    one_row = build(image_size=(7, 21))
+    state = model.state_dict()
+    one_row.load_state_dict({**state, "tokenizer.pos_embed": state["tokenizer.pos_embed"][:4]})
+    shown = model.encode_some(batch, torch.tensor([[0, 1, 2], [0, 1, 2]]))
+    torch.testing.assert_close(shown, one_row.encode(batch[:, :, :7]))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 from einops import pack, rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,12 +32,17 @@ def sincos2d(grid: tuple[int, int], embed_dim: int, temperature: float = 10000.0
 
 
 class Rotation(NamedTuple):
-    """How far every token turns each pair of channels of its queries and keys."""
+    """How far every token turns each pair of channels of its queries and keys; of all images alike, or of each."""
 
-    cos: Float[Tensor, "n pairs"]
-    sin: Float[Tensor, "n pairs"]
+    cos: Float[Tensor, "*images n pairs"]
+    sin: Float[Tensor, "*images n pairs"]
     pairs: str
     """Where the two channels of a pair stand: "pairs xy" for neighbours, "xy pairs" for one in each half."""
+
+    def of(self, tokens: Int[Tensor, "b m"]) -> "Rotation":
+        """That of some tokens, others for each image; its axes are those of (b, heads, m, pairs)."""
+        cos, sin = (rearrange(wave[tokens], "b m pairs -> b 1 m pairs") for wave in (self.cos, self.sin))
+        return Rotation(cos, sin, self.pairs)
 
 
 class Rotary2d(nn.Module):

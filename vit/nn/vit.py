@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 import torch
-from einops import rearrange
-from jaxtyping import Float
+from einops import rearrange, repeat
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -80,6 +80,31 @@ class ViT(nn.Module):
         tokens, rotation = self._enter(images, self.grid_of(images))
         for block in self.blocks:
             tokens = self._run(block, tokens, rotation, attend)
+        return self.norm(tokens)
+
+    def encode_some(
+        self, images: Float[Tensor, "b c h w"], kept: Int[Tensor, "b kept"]
+    ) -> Float[Tensor, "b m d"]:
+        """What `encode` returns if the model is shown only some patches of each image, every one at its own place.
+
+        The others are not painted over but absent, which is a ViT's own way not to see something (Jain et al. 2022,
+        https://arxiv.org/abs/2204.08945). Cost falls with their number.
+
+        Args:
+            images: as for `forward`.
+            kept: numbers of the patches to show, in reading order from 0, as many in every image.
+
+        Raises:
+            ValueError: as `encode`.
+        """
+        tokens, rotation = self._enter(images, self.grid_of(images))
+        prefix = torch.arange(self.config.num_prefix_tokens, device=kept.device)
+        shown = torch.cat([repeat(prefix, "n -> b n", b=len(kept)), kept + len(prefix)], dim=1)
+        tokens = tokens.gather(1, repeat(shown, "b m -> b m d", d=tokens.shape[-1]))
+        if rotation is not None:
+            rotation = rotation.of(shown)
+        for block in self.blocks:
+            tokens = self._run(block, tokens, rotation)
         return self.norm(tokens)
 
     def embed(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
