@@ -82,9 +82,7 @@ class ViT(nn.Module):
             tokens = self._run(block, tokens, rotation, attend)
         return self.norm(tokens)
 
-    def encode_some(
-        self, images: Float[Tensor, "b c h w"], kept: Int[Tensor, "b kept"]
-    ) -> Float[Tensor, "b m d"]:
+    def encode_some(self, images: Float[Tensor, "b c h w"], kept: Int[Tensor, "b kept"]) -> Float[Tensor, "b m d"]:
         """What `encode` returns if the model is shown only some patches of each image, every one at its own place.
 
         The others are not painted over but absent, which is a ViT's own way not to see something (Jain et al. 2022,
