@@ -130,7 +130,8 @@ def faithfulness(
             for fill in fills:
                 ask = remover(model, images, (grid[0], grid[1]), fill, preprocessing)
                 for name, relevance in maps.items():
-                    seen.setdefault((name, fill), []).append(_watch(ask, whole, relevance, asked, labels, fill == "drop"))
+                    watched = _watch(ask, whole, relevance, asked, labels, keep_one=fill == "drop")
+                    seen.setdefault((name, fill), []).append(watched)
     finally:
         model.train(was_training)
     if not seen:
