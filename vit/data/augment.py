@@ -6,6 +6,7 @@ whole batch happens on the device that trains.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -45,11 +46,33 @@ class Augmentation:
     erase: float = 0.0
     """Probability of covering a rectangle with black: 2 to 20 % of the area (Zhong et al. 2020)."""
 
+    repeats: int = 1
+    """Differently changed copies of an image in one step (repeated augmentation, Hoffer et al. 2020; DeiT has 3)."""
+
+    mixup: float = 0.0
+    """Mixup (Zhang et al. 2018): alpha of the Beta distribution of the shares; 0.2 to 0.8 is usual, 0 leaves it out."""
+
+    cutmix: float = 0.0
+    """CutMix (Yun et al. 2019): alpha of the Beta distribution of the shares; 1 is usual, 0 leaves it out."""
+
+    mix_probability: float = 1.0
+    """Share of the batches that are mixed, by mixup or CutMix."""
+
+    cutmix_share: float = 0.5
+    """Share of the mixed batches that CutMix mixes, where both are on."""
+
+    mix_off_epochs: int = 0
+    """Last epochs of the training, in which nothing is mixed."""
+
     def __post_init__(self) -> None:
-        for name in ("flip", "shift_probability", "erase"):
+        for name in ("flip", "shift_probability", "erase", "mix_probability", "cutmix_share"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"{name}={value} is not a probability; it must be from 0 to 1.")
+        for name, least in (("mixup", 0), ("cutmix", 0), ("mix_off_epochs", 0), ("repeats", 1)):
+            value = getattr(self, name)
+            if not least <= value < math.inf:
+                raise ValueError(f"{name}={value} must be a number of at least {least}.")
         if self.shift < 0:
             raise ValueError(f"shift={self.shift} must be 0 pixels or more.")
         if self.crop_scale is not None and not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:

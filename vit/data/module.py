@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vit.data.augment import Augmentation, augment_batch, augment_image
+from vit.data.balance import Sampling, Weighting, class_counts
+from vit.data.balance import class_weights as class_weights_by_index
 from vit.data.decode import read_image
 from vit.data.loaders import (
     Batch,
@@ -24,6 +26,7 @@ from vit.data.loaders import (
     WorkerReader,
     evaluation_loader,
 )
+from vit.data.mix import mix_batch
 from vit.data.order import Order, Stream, keyed_seed
 from vit.data.preprocess import load_image, normalise, to_tensor
 from vit.data.sources import SOURCES, Labelled, Source, SourceName, stratified_split
@@ -54,6 +57,8 @@ class ImageDataModule(L.LightningDataModule):
         crop_pct: float = 1.0,
         crop_mode: CropMode = "center",
         num_workers: int | None = None,
+        class_weights: Weighting = "none",
+        sampling: Sampling = "shuffled",
     ) -> None:
         """Read the class names and the list of images; the images themselves where they are one small file.
 
@@ -72,6 +77,9 @@ class ImageDataModule(L.LightningDataModule):
             crop_mode: Whether an oblong picture loses its ends, or is squashed to the model's shape whole.
             num_workers: Processes that read and augment images; by default one less than there are cores, at most 8,
                 and none where images are held in memory and need no augmentation one by one.
+            class_weights: Weights of the classes in the loss: none, auto (rare classes weigh more, so that all weigh
+                the same together), or a number by class name, 1 for those left out.
+            sampling: Training images in random order, or balanced: every class equally often.
         """
         super().__init__()
         if batch_size < 1:
@@ -85,6 +93,7 @@ class ImageDataModule(L.LightningDataModule):
             raise ValueError(f"{root} has one class, {', '.join(self.source.classes)}; telling apart takes two.")
         self.batch_size = batch_size
         self.augmentation = augmentation
+        self.sampling = sampling
         self.preprocessing = Preprocessing(
             image_size=pair(image_size),
             mean=mean or self.source.mean,
@@ -96,6 +105,8 @@ class ImageDataModule(L.LightningDataModule):
         self.train, self.val = self.source.train, self.source.val
         if self.val is None:
             self.train, self.val = stratified_split(self.source.train, val_fraction, split_seed)
+        self.class_weights: Tensor | None = class_weights_by_index(class_weights, self.train.labels, self.classes)
+        """Of the loss, (classes,), or None where all classes weigh the same."""
         self._train_loader: TrainLoader | None = None
         self._place: dict[str, int] = {}
         in_memory = isinstance(self.train.images, Tensor)
@@ -141,6 +152,8 @@ class ImageDataModule(L.LightningDataModule):
             batch_size=self.batch_size,
             seed=self._order_seed(),
             shuffle=not getattr(self.trainer, "overfit_batches", 0),
+            repeats=self.augmentation.repeats,
+            balance=self.train.labels if self.sampling == "balanced" else None,
             rank=self._rank,
             world_size=self._world_size,
         )
@@ -190,8 +203,22 @@ class ImageDataModule(L.LightningDataModule):
             return [normalise(images, self.preprocessing), labels]
         images, labels, key = batch
         generator = torch.Generator(images.device).manual_seed(keyed_seed(Stream.BATCH, *key))
-        images = augment_batch(images, self.augmentation, generator)
-        return [normalise(images, self.preprocessing), labels]
+        images = normalise(augment_batch(images, self.augmentation, generator), self.preprocessing)
+        if self._mixes_in(key.epoch):
+            return [*mix_batch(images, labels, self.augmentation, self.num_classes, key)]
+        return [images, labels]
+
+    def _mixes_in(self, epoch: int) -> bool:
+        """Whether this epoch is before the last ones, in which nothing is mixed."""
+        if not self.augmentation.mix_off_epochs or self.trainer is None:
+            return True
+        epochs = self.trainer.max_epochs
+        if epochs is None or epochs < 0:
+            raise ValueError(
+                f"augmentation.mix_off_epochs={self.augmentation.mix_off_epochs} needs to know the last epoch; set "
+                "trainer.max_epochs."
+            )
+        return epoch < epochs - self.augmentation.mix_off_epochs
 
     def _dataset(self, part: Labelled, training: bool = False) -> Dataset[Any]:
         change = augment_image(self.augmentation) if training else None

@@ -1,0 +1,44 @@
+"""labels -> weights of classes: so that large classes do not drown small ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from vit.spelling import did_you_mean
+
+Weighting = Literal["none", "auto"] | dict[str, float]
+Sampling = Literal["shuffled", "balanced"]
+
+
+def class_counts(labels: Int64[Tensor, " n"], num_classes: int) -> list[int]:
+    """How many images every class has."""
+    return labels.bincount(minlength=num_classes).tolist()
+
+
+def class_weights(
+    weighting: Weighting, labels: Int64[Tensor, " n"], classes: Sequence[str]
+) -> Float[Tensor, " classes"] | None:
+    """Weights of the classes in the loss, by index; None where all weigh the same.
+
+    `auto` gives every class the same sum of weights: n / (classes * count), as scikit-learn's "balanced"; a class has 1
+    where it is of average size. Classes that a mapping leaves out weigh 1.
+
+    Raises:
+        ValueError: a class that is none, or a weight that is not positive.
+    """
+    if weighting == "none":
+        return None
+    if isinstance(weighting, Mapping):
+        for name, weight in weighting.items():
+            if name not in classes:
+                raise ValueError(f"class_weights names {name!r}, which is no class{did_you_mean(name, classes)}")
+            if not weight > 0:
+                raise ValueError(f"class_weights gives {name!r} the weight {weight}; it must be above 0.")
+        return torch.tensor([float(weighting.get(name, 1.0)) for name in classes])
+    counts = labels.bincount(minlength=len(classes)).clamp(min=1)
+    return len(labels) / (len(classes) * counts)
