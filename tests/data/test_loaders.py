@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -34,7 +35,7 @@ class Onlooker(L.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
-        self.seen: list[tuple[bytes, list[int]]] = []
+        self.seen: list[tuple[bytes, list[Any]]] = []
         self.evaluated = 0
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
@@ -50,14 +51,14 @@ class Onlooker(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def files(root: Path, num_workers: int) -> ImageDataModule:
+def files(root: Path, num_workers: int, changes: Augmentation = CHANGES) -> ImageDataModule:
     return ImageDataModule(
         "folder",
         root=str(root),
         image_size=6,
         batch_size=2,
         val_fraction=0.34,
-        augmentation=CHANGES,
+        augmentation=changes,
         num_workers=num_workers,
     )
 
@@ -138,3 +139,30 @@ def test_loading_takes_no_random_number_from_those_outside(nine_pictures: Path) 
     for _ in data.val_dataloader():
         pass
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("last", "mixed_epochs"), [(0, [True] * 3), (1, [True, True, False]), (5, [False] * 3)])
+def test_mixing_is_left_out_of_the_last_epochs(nine_pictures: Path, last: int, mixed_epochs: list[bool]) -> None:
+    changes = Augmentation(mixup=1.0, cutmix=1.0, mix_off_epochs=last)
+    data = ImageDataModule("folder", root=str(nine_pictures), image_size=6, batch_size=9, augmentation=changes)
+    seen = train(data, max_epochs=3).seen
+    assert [isinstance(targets[0], list) for _, targets in seen] == mixed_epochs
+
+
+def test_leaving_out_the_last_epochs_takes_a_last_epoch(nine_pictures: Path) -> None:
+    data = files(nine_pictures, 0, Augmentation(mixup=1.0, mix_off_epochs=2))
+    with pytest.raises(ValueError, match=r"mix_off_epochs=2 needs to know the last epoch; set trainer\.max_epochs\."):
+        train(data, max_steps=3, max_epochs=-1)
+
+
+def test_rare_classes_are_told_of_and_weigh_more(nine_pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for picture in ("0.png", "1.png"):
+        (nine_pictures / "train" / "b" / picture).unlink()
+    data = ImageDataModule(
+        "folder", str(nine_pictures), image_size=6, batch_size=7, class_weights="auto", sampling="balanced"
+    )
+    assert data.class_weights is not None
+    assert data.class_weights.tolist() == pytest.approx([7 / 9, 7 / 3, 7 / 9])
+    seen = train(data, max_epochs=1).seen
+    assert sorted(torch.tensor(seen[0][1]).bincount().tolist()) == [2, 2, 3]
+    assert "class  images  weight  shown an epoch" in capsys.readouterr().out

@@ -6,6 +6,8 @@
     augment.py     random changes of training images, one by one in the workers or a batch at a time on the device
     order.py       seed, epoch -> which images, in which order, on which device
     loaders.py     an order, images -> batches
+    mix.py         a batch -> mixup, CutMix
+    balance.py     labels -> weights of classes
     module.py      ImageDataModule: splits, batches, normalisation on the device
 
 Import from the files: reading a picture must not cost the import of torchvision and lightning.

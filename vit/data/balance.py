@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -20,6 +20,19 @@ def class_counts(labels: Int64[Tensor, " n"], num_classes: int) -> list[int]:
     return labels.bincount(minlength=num_classes).tolist()
 
 
+def describe(labels: Int64[Tensor, " n"], classes: Sequence[str], weights: Tensor | None, sampling: Sampling) -> str:
+    """A table of the classes, for the start of a run: how many images, their weight, how often an epoch shows them."""
+    width = max(len("class"), *map(len, classes))
+    lines = [f"{'class':<{width}}  images  weight  shown an epoch"]
+    counts = class_counts(labels, len(classes))
+    present = sum(count > 0 for count in counts)
+    for index, (name, count) in enumerate(zip(classes, counts, strict=True)):
+        weight = 1.0 if weights is None else weights[index].item()
+        shown = count if sampling == "shuffled" else round(len(labels) / present) if count else 0
+        lines.append(f"{name:<{width}}  {count:6d}  {weight:6.3g}  {shown:14d}")
+    return "\n".join(lines)
+
+
 def class_weights(
     weighting: Weighting, labels: Int64[Tensor, " n"], classes: Sequence[str]
 ) -> Float[Tensor, " classes"] | None:
@@ -33,7 +46,7 @@ def class_weights(
     """
     if weighting == "none":
         return None
-    if isinstance(weighting, Mapping):
+    if isinstance(weighting, dict):
         for name, weight in weighting.items():
             if name not in classes:
                 raise ValueError(f"class_weights names {name!r}, which is no class{did_you_mean(name, classes)}")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vit.data.augment import Augmentation, augment_batch, augment_image
-from vit.data.balance import Sampling, Weighting, class_counts
+from vit.data.balance import Sampling, Weighting, describe
 from vit.data.balance import class_weights as class_weights_by_index
 from vit.data.decode import read_image
 from vit.data.loaders import (
@@ -93,7 +93,7 @@ class ImageDataModule(L.LightningDataModule):
             raise ValueError(f"{root} has one class, {', '.join(self.source.classes)}; telling apart takes two.")
         self.batch_size = batch_size
         self.augmentation = augmentation
-        self.sampling = sampling
+        self.sampling: Sampling = sampling
         self.preprocessing = Preprocessing(
             image_size=pair(image_size),
             mean=mean or self.source.mean,
@@ -183,6 +183,9 @@ class ImageDataModule(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Forget the place in an earlier training; a checkpoint is read after this."""
         self._place = {}
+        assert self.trainer is not None
+        if stage == "fit" and (self.class_weights is not None or self.sampling != "shuffled"):
+            self.trainer.print(describe(self.train.labels, self.classes, self.class_weights, self.sampling))
 
     def teardown(self, stage: str | None = None) -> None:
         """End the workers of training."""
