@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from vit.nn import Preprocessing, ViT, ViTConfig
-from vit.weights import LoadReport, load
+from vit.nn import ViT, ViTConfig
+from vit.weights import LoadReport, ModelCard, load
 from vit.weights.card import differing
 
 LARGEST_RATE = 3e-4
@@ -40,18 +40,25 @@ class LoRA:
             raise ValueError(f"alpha={self.alpha} must be above 0; twice the rank is usual.")
 
 
-def starting_point(
-    pretrained: str | None, architecture: str | None, in_channels: int | None = None
-) -> tuple[ViTConfig, Preprocessing | None]:
-    """The architecture that a run starts from, before the fields that the user typed, and its preprocessing if known.
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a run starts from, before what the user typed."""
+
+    config: ViTConfig
+    card: ModelCard | None
+    """What the weights say about themselves, their preprocessing for instance; a mere file says nothing."""
+
+
+def starting_point(pretrained: str | None, architecture: str | None) -> Start:
+    """The architecture of pretrained weights, or the named one.
 
     Raises:
         FileNotFoundError, ValueError: as `vit.weights.load`.
     """
     if pretrained is None:
-        return (ViTConfig.preset(architecture) if architecture else ViTConfig()), None
-    loaded = load(pretrained, architecture, in_channels=in_channels)
-    return loaded.model.config, loaded.card and loaded.card.preprocessing
+        return Start(config=ViTConfig.preset(architecture) if architecture else ViTConfig(), card=None)
+    loaded = load(pretrained, architecture)
+    return Start(config=loaded.model.config, card=loaded.card)
 
 
 def pretrained_network(config: ViTConfig, source: str, architecture: str | None) -> tuple[ViT, LoadReport]:

@@ -33,7 +33,7 @@ from vit.train.callbacks import EpochLines, SaveModelFolder, Stopwatch
 from vit.train.classifier import Classifier
 from vit.train.export import Export, exported_network, monitored
 from vit.train.folder import new_folder, remove_if_empty
-from vit.train.start import absolute, check_flags, follow_weights
+from vit.train.start import absolute, check_flags, parse_from_weights
 from vit.train.story import RunStory
 from vit.train.trainer import Trainer
 
@@ -102,8 +102,7 @@ class Run(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse what we were given; sys.argv is the business of `vit.cli`."""
-        follow_weights(parser, args)
-        self.config = parser.parse_args(args)
+        self.config = parse_from_weights(parser, args)
 
     def before_instantiate_classes(self) -> None:
         """Take the threads that were asked for: a small model on busy cores is many times faster with one."""

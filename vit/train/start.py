@@ -14,25 +14,29 @@ from jsonargparse import ArgumentParser, Namespace
 from vit.train.finetune import LARGEST_RATE, starting_point
 
 
-def follow_weights(parser: ArgumentParser, args: Sequence[str]) -> None:
-    """Let model.vit.* and the preprocessing of data.* default to those of model.pretrained or model.architecture.
+def parse_from_weights(parser: ArgumentParser, args: Sequence[str]) -> Namespace:
+    """Parse; model.vit.* and the preprocessing of data.* default to those of model.pretrained or model.architecture.
 
     What is typed, as a flag or in a config, counts all the same.
 
     Raises:
         FileNotFoundError, ValueError: as `vit.weights.load`.
     """
-    typed = parser.parse_args(list(args), defaults=False)
-    pretrained, architecture = typed.get("model.pretrained"), typed.get("model.architecture")
+    parsed = parser.parse_args(list(args))
+    pretrained, architecture = parsed.model.pretrained, parsed.model.architecture
     if pretrained is None and architecture is None:
-        return
-    config, preprocessing = starting_point(pretrained, architecture, typed.get("model.vit.in_channels"))
-    fields = {name: value for name, value in dataclasses.asdict(config).items() if name != "num_classes"}
-    defaults = {f"model.vit.{name}": value for name, value in fields.items()}
-    if preprocessing is not None:
-        followed = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
-        defaults |= {f"data.{name}": getattr(preprocessing, name) for name in followed}
-    parser.set_defaults(defaults)
+        return parsed
+    start = starting_point(pretrained, architecture)
+    fields = {name: value for name, value in dataclasses.asdict(start.config).items() if name != "num_classes"}
+    parser.set_defaults({f"model.vit.{name}": value for name, value in fields.items()})
+    parsed = parser.parse_args(list(args))
+    if start.card is None:
+        return parsed
+    wanted = dataclasses.replace(start.config, in_channels=parsed.model.vit.in_channels)
+    preprocessing = start.card.for_config(wanted).preprocessing
+    followed = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+    parser.set_defaults({f"data.{name}": getattr(preprocessing, name) for name in followed})
+    return parser.parse_args(list(args))
 
 
 def check_flags(config: Namespace) -> None:
