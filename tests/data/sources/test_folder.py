@@ -165,20 +165,20 @@ def test_two_folders_for_one_part_are_refused(folder_of_classes: MakeFolder) -> 
 
 def test_a_test_part_can_be_set_apart_of_every_class_and_always_the_same(folder_of_classes: MakeFolder) -> None:
     root = folder_of_classes({"train": ["cat", "dog"]}, images=10)
-    first, second = folder(root, test_fraction=0.2), folder(root, test_fraction=0.2)
+    first, second = (open_source("folder", root, test_fraction=0.2) for _ in range(2))
     assert first.test is not None
     assert second.test is not None
     assert first.test.labels.tolist() == [0, 0, 1, 1]
     assert list(first.test.images) == list(second.test.images)
     assert sorted([*first.train.images, *first.test.images]) == sorted(folder(root).train.images)  # pyright: ignore
     with pytest.raises(ValueError, match=r"data\.test_fraction=1\.0 must be above 0 and below 1"):
-        folder(root, test_fraction=1.0)
+        open_source("folder", root, test_fraction=1.0)
 
 
 def test_a_test_part_is_not_set_apart_where_there_is_one(folder_of_classes: MakeFolder) -> None:
     root = folder_of_classes({"train": ["cat", "dog"], "test": ["cat", "dog"]})
     with pytest.raises(ValueError, match=r"data\.test_fraction=0\.5 has nothing to do: the data has a test part"):
-        folder(root, test_fraction=0.5)
+        open_source("folder", root, test_fraction=0.5)
 
 
 def test_an_option_of_another_source_is_refused_with_those_that_have_it() -> None:

@@ -13,24 +13,17 @@ import torch
 from vit.data.decode import EXTENSIONS
 from vit.data.sources.classes import PARTS, check_classes, counted, in_order, listed, natural
 from vit.data.sources.labelled import Labelled, Source
-from vit.data.sources.split import stratified_split
 
 
-def folder(root: Path, test_fraction: float = 0.0) -> Source:
+def folder(root: Path) -> Source:
     """A folder of images: `train/CLASS/*.jpg`, and perhaps `val/` (or `validation/`) and `test/` beside `train/`.
 
     Without `train/`, the classes are the folders in `root`. Class names are in natural order (2 before 10) and come
     from the training part alone; the other parts are matched by name. Hidden folders and files are left out.
 
-    Args:
-        root: The folder.
-        test_fraction: Share of every class to set apart for `vit test`, always the same images, where there is no
-            `test/`.
-
     Raises:
-        FileNotFoundError: no such folder, or no image in it.
-        ValueError: a class that only the validation or test part has, a part without class folders, or a share to set
-            apart where there is a test part.
+        FileNotFoundError: no such folder, no image in it, or a part without class folders.
+        ValueError: a class that only the validation or test part has.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"data.root={root} is not a folder; it should hold train/CLASS/*.jpg.")
@@ -46,8 +39,6 @@ def folder(root: Path, test_fraction: float = 0.0) -> Source:
             notes += check_classes(classes, class_folders(folders[part]), str(folders[part]))
             notes += left_out(folders[part])
             parts[part] = labelled_files(folders[part], classes)
-    if test_fraction:
-        train, parts["test"] = _set_test_apart(train, test_fraction, parts.get("test"))
     return Source(classes=tuple(classes), train=train, val=parts.get("val"), test=parts.get("test"), notes=notes)
 
 
@@ -145,14 +136,6 @@ def _files(root: Path, above: frozenset[str]) -> Iterator[Path]:
 
 def _visible(path: Path) -> bool:
     return not path.name.startswith(".")
-
-
-def _set_test_apart(train: Labelled, fraction: float, given: Labelled | None) -> tuple[Labelled, Labelled]:
-    if not 0 < fraction < 1:
-        raise ValueError(f"data.test_fraction={fraction} must be above 0 and below 1; 0.2 is usual.")
-    if given is not None:
-        raise ValueError(f"data.test_fraction={fraction} has nothing to do: the data has a test part of its own.")
-    return stratified_split(train, fraction, seed=0)
 
 
 def _refuse_parts_as_classes(root: Path, folders: dict[str, Path], classes: dict[str, Path]) -> None:

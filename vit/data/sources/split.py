@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from vit.data.sources.labelled import Labelled
+from vit.data.sources.labelled import Labelled, Source
 
 
 def stratified_split(all_of_it: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
@@ -27,6 +28,20 @@ def stratified_split(all_of_it: Labelled, fraction: float, seed: int) -> tuple[L
         )
     kept, apart = train_test_split(range(len(labels)), test_size=fraction, random_state=seed, stratify=labels)
     return all_of_it.take(torch.tensor(sorted(kept))), all_of_it.take(torch.tensor(sorted(apart)))
+
+
+def with_test_apart(source: Source, fraction: float) -> Source:
+    """The source with a share of every class taken from its training part for testing, always the same images.
+
+    Raises:
+        ValueError: it has a test part already, or the share is none.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"data.test_fraction={fraction} must be above 0 and below 1; 0.2 is usual.")
+    if source.test is not None:
+        raise ValueError(f"data.test_fraction={fraction} has nothing to do: the data has a test part of its own.")
+    train, test = stratified_split(source.train, fraction, seed=0)
+    return replace(source, train=train, test=test)
 
 
 def share_of_each_class(part: Labelled, fraction: float, seed: int) -> Labelled:
