@@ -3,7 +3,7 @@
     labelled.py     what every source gives: images with the index of their class, in parts
     classes.py      the class contract: names and their order, by the training part
     split.py        a part -> two parts, or fewer images, every class in its share
-    digits.py, cifar.py, folder.py, table.py    one file a kind of source
+    digits.py, cifar.py, folder.py, table.py, huggingface.py    one file a kind of source
 
 A source knows nothing of batches or augmentation. Its images are either one tensor (small ones, all of one size) or
 files that are read when they are needed.
@@ -19,11 +19,12 @@ from typing import Any, Literal
 from vit.data.sources.cifar import cifar10, cifar100
 from vit.data.sources.digits import digits
 from vit.data.sources.folder import class_folders, folder, image_files
+from vit.data.sources.huggingface import huggingface
 from vit.data.sources.labelled import Labelled, Source
 from vit.data.sources.split import share_of_each_class, some_of_each_class, stratified_split, with_test_apart
 from vit.data.sources.table import Columns, table
 
-SourceName = Literal["digits", "cifar10", "cifar100", "folder", "table"]
+SourceName = Literal["digits", "cifar10", "cifar100", "folder", "table", "huggingface"]
 
 SOURCES: dict[SourceName, Callable[..., Source]] = {
     "digits": digits,
@@ -31,6 +32,7 @@ SOURCES: dict[SourceName, Callable[..., Source]] = {
     "cifar100": cifar100,
     "folder": folder,
     "table": table,
+    "huggingface": huggingface,
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "class_folders",
     "digits",
     "folder",
+    "huggingface",
     "image_files",
     "open_source",
     "share_of_each_class",

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import overload
 
 from torch import Tensor
+
+from vit.data.decode import EncodedImage
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+ImageFile = Path | EncodedImage
+"""What `read_image` takes: a file, or the bytes of one that lies in a larger file."""
+
+
+class Rows(Sequence[ImageFile]):
+    """Some rows of a table of image files that is too large to be held: each is fetched when asked for."""
+
+    def __init__(self, fetch: Callable[[int], ImageFile], rows: Tensor) -> None:
+        self.fetch, self.rows = fetch, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> ImageFile: ...
+    @overload
+    def __getitem__(self, index: slice) -> Rows: ...
+    def __getitem__(self, index: int | slice) -> ImageFile | Rows:
+        if isinstance(index, slice):
+            return Rows(self.fetch, self.rows[index])
+        return self.fetch(int(self.rows[index]))
+
+    def take(self, indices: Tensor) -> Rows:
+        """Some of these rows, in the order of `indices`, none of them fetched."""
+        return Rows(self.fetch, self.rows[indices])
+
+
 @dataclass(frozen=True)
 class Labelled:
-    """Images with the index of their class: a uint8 tensor (n, c, h, w), or paths."""
+    """Images with the index of their class: a uint8 tensor (n, c, h, w), or files."""
 
-    images: Tensor | Sequence[Path]
+    images: Tensor | Sequence[ImageFile]
     labels: Tensor
 
     def __len__(self) -> int:
@@ -24,7 +54,10 @@ class Labelled:
     def take(self, indices: Tensor) -> Labelled:
         """Some of the images, in the order of `indices`."""
         images = self.images
-        some = images[indices] if isinstance(images, Tensor) else [images[i] for i in indices.tolist()]
+        if isinstance(images, Tensor):
+            some: Tensor | Sequence[ImageFile] = images[indices]
+        else:
+            some = images.take(indices) if isinstance(images, Rows) else [images[i] for i in indices.tolist()]
         return Labelled(some, self.labels[indices])
 
 
