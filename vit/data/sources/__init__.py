@@ -3,7 +3,7 @@
     labelled.py     what every source gives: images with the index of their class, in parts
     classes.py      the class contract: names and their order, by the training part
     split.py        a part -> two parts, or fewer images, every class in its share
-    digits.py, cifar.py, folder.py, table.py, huggingface.py    one file a kind of source
+    digits.py, cifar.py, folder.py, table.py, imagenet.py, huggingface.py    one file a kind of source
 
 A source knows nothing of batches or augmentation. Its images are either one tensor (small ones, all of one size) or
 files that are read when they are needed.
@@ -20,11 +20,12 @@ from vit.data.sources.cifar import cifar10, cifar100
 from vit.data.sources.digits import digits
 from vit.data.sources.folder import class_folders, folder, image_files
 from vit.data.sources.huggingface import huggingface
+from vit.data.sources.imagenet import imagenet, tiny_imagenet
 from vit.data.sources.labelled import Labelled, Source
 from vit.data.sources.split import share_of_each_class, some_of_each_class, stratified_split, with_test_apart
 from vit.data.sources.table import Columns, table
 
-SourceName = Literal["digits", "cifar10", "cifar100", "folder", "table", "huggingface"]
+SourceName = Literal["digits", "cifar10", "cifar100", "folder", "table", "imagenet", "tiny_imagenet", "huggingface"]
 
 SOURCES: dict[SourceName, Callable[..., Source]] = {
     "digits": digits,
@@ -32,6 +33,8 @@ SOURCES: dict[SourceName, Callable[..., Source]] = {
     "cifar100": cifar100,
     "folder": folder,
     "table": table,
+    "imagenet": imagenet,
+    "tiny_imagenet": tiny_imagenet,
     "huggingface": huggingface,
 }
 
@@ -48,11 +51,13 @@ __all__ = [
     "folder",
     "huggingface",
     "image_files",
+    "imagenet",
     "open_source",
     "share_of_each_class",
     "some_of_each_class",
     "stratified_split",
     "table",
+    "tiny_imagenet",
     "with_test_apart",
 ]
 

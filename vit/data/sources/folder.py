@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -85,7 +85,7 @@ def image_files(root: Path) -> list[Path]:
     return [path for path in _files(root, frozenset()) if path.suffix.lower() in EXTENSIONS]
 
 
-def labelled_files(root: Path, classes: dict[str, Path]) -> Labelled:
+def labelled_files(root: Path, classes: Mapping[str, Path]) -> Labelled:
     """The images of each class folder in `root`, numbered by the order of `classes`.
 
     Raises:
