@@ -22,6 +22,8 @@ def run(arguments: list[str]) -> int:
         say(report)
     for sentence in advice(training.config):
         say(f"warning: {sentence}", file=sys.stderr)
+    for note in data.notes:
+        say(f"note: {note}")
     metrics = fit(training)
     if "val_acc" in metrics:
         say(f"validation accuracy of the last epoch {100 * metrics['val_acc']:.2f} %", end=", ")

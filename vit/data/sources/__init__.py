@@ -21,7 +21,7 @@ from vit.data.sources.digits import digits
 from vit.data.sources.folder import class_folders, folder, image_files
 from vit.data.sources.huggingface import huggingface
 from vit.data.sources.imagenet import imagenet, tiny_imagenet
-from vit.data.sources.labelled import Labelled, Source
+from vit.data.sources.labelled import Labelled, Rows, Source
 from vit.data.sources.split import share_of_each_class, some_of_each_class, stratified_split, with_test_apart
 from vit.data.sources.table import Columns, table
 
@@ -42,6 +42,7 @@ __all__ = [
     "SOURCES",
     "Columns",
     "Labelled",
+    "Rows",
     "Source",
     "SourceName",
     "cifar10",

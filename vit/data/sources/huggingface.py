@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from vit.data.decode import EncodedImage
+from vit.data.decode import EncodedImage, UnreadableImageError
 from vit.data.sources.classes import PARTS, check_classes, in_order, listed
-from vit.data.sources.labelled import ImageFile, Labelled, Rows, Source
+from vit.data.sources.labelled import ImageFile, ImageTable, Labelled, Rows, Source
 from vit.data.sources.table import Columns
 from vit.spelling import did_you_mean
 
@@ -59,11 +58,32 @@ def huggingface(root: Path, columns: Columns = Columns()) -> Source:
             )
         known = [name for name in names if name is not None]
         notes += check_classes(classes, known, f"the {part} part of {root}")
-        rows = Rows(partial(_fetch, _undecoded(dataset, image), image, where), torch.arange(len(known)))
-        labelled[part] = Labelled(rows, torch.tensor([numbers[name] for name in known]))
+        images = ArrowImages(_undecoded(dataset, image), image, where)
+        labelled[part] = Labelled(
+            Rows(images, torch.arange(len(known))), torch.tensor([numbers[name] for name in known])
+        )
     return Source(
         classes=classes, train=labelled["train"], val=labelled.get("val"), test=labelled.get("test"), notes=notes
     )
+
+
+class ArrowImages(ImageTable):
+    """The images of one column, as the bytes that the file has."""
+
+    def __init__(self, dataset: Dataset, column: str, where: str) -> None:
+        self.dataset, self.column, self.where = dataset, column, where
+        self.identity = f"{len(dataset)} rows, {dataset.data.nbytes} bytes"
+
+    def name(self, row: int) -> str:
+        return f"{self.where}, row {row}"
+
+    def fetch(self, row: int) -> ImageFile:
+        value = cast(Any, self.dataset[row])[self.column]
+        if value is None:
+            raise UnreadableImageError(f"{self.name(row)}: there is no image.")
+        if value["bytes"] is None:
+            return Path(value["path"])
+        return EncodedImage(self.name(row) + (f" ({value['path']})" if value["path"] else ""), value["bytes"])
 
 
 def _load(root: Path) -> Dataset | DatasetDict:
@@ -146,11 +166,3 @@ def _undecoded(dataset: Dataset, image: str) -> Dataset:
     from datasets import Image
 
     return dataset.select_columns([image]).cast_column(image, Image(decode=False))
-
-
-def _fetch(dataset: Dataset, image: str, where: str, row: int) -> ImageFile:
-    value = cast(Any, dataset[row])[image]
-    if value is None:
-        raise ValueError(f"{where}, row {row}: there is no image.")
-    name = f"{where}, row {row}" + (f" ({value['path']})" if value["path"] else "")
-    return EncodedImage(name, value["bytes"]) if value["bytes"] is not None else Path(value["path"])

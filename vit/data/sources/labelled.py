@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
@@ -18,11 +19,26 @@ ImageFile = Path | EncodedImage
 """What `read_image` takes: a file, or the bytes of one that lies in a larger file."""
 
 
-class Rows(Sequence[ImageFile]):
-    """Some rows of a table of image files that is too large to be held: each is fetched when asked for."""
+class ImageTable(ABC):
+    """Image files that lie as rows in larger files: each is fetched when asked for."""
 
-    def __init__(self, fetch: Callable[[int], ImageFile], rows: Tensor) -> None:
-        self.fetch, self.rows = fetch, rows
+    identity: str
+    """Changes where the content does."""
+
+    @abstractmethod
+    def name(self, row: int) -> str:
+        """What a message calls the image; nothing is fetched."""
+
+    @abstractmethod
+    def fetch(self, row: int) -> ImageFile:
+        """The image file."""
+
+
+class Rows(Sequence[ImageFile]):
+    """Some rows of a table of images, none of them fetched before it is asked for."""
+
+    def __init__(self, table: ImageTable, rows: Tensor) -> None:
+        self.table, self.rows = table, rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -33,12 +49,16 @@ class Rows(Sequence[ImageFile]):
     def __getitem__(self, index: slice) -> Rows: ...
     def __getitem__(self, index: int | slice) -> ImageFile | Rows:
         if isinstance(index, slice):
-            return Rows(self.fetch, self.rows[index])
-        return self.fetch(int(self.rows[index]))
+            return Rows(self.table, self.rows[index])
+        return self.table.fetch(int(self.rows[index]))
 
     def take(self, indices: Tensor) -> Rows:
-        """Some of these rows, in the order of `indices`, none of them fetched."""
-        return Rows(self.fetch, self.rows[indices])
+        """Some of these rows, in the order of `indices`."""
+        return Rows(self.table, self.rows[indices])
+
+    def names(self) -> list[str]:
+        """What messages call these images."""
+        return [self.table.name(row) for row in self.rows.tolist()]
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,12 @@ class Labelled:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def names(self) -> list[str]:
+        """What to call each image: its path, its row, or its number where the images are one tensor."""
+        if isinstance(self.images, Tensor):
+            return [str(number) for number in range(len(self))]
+        return self.images.names() if isinstance(self.images, Rows) else [str(path) for path in self.images]
 
     def take(self, indices: Tensor) -> Labelled:
         """Some of the images, in the order of `indices`."""
