@@ -47,13 +47,17 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 def test_a_run_leaves_its_config_metrics_checkpoints_and_model(finished_run: Any) -> None:
-    found = {path.relative_to(finished_run.folder).as_posix() for path in finished_run.folder.rglob("*.*")}
-    assert found == {
+    found = {
+        path.relative_to(finished_run.folder).as_posix() for path in finished_run.folder.rglob("*") if path.is_file()
+    }
+    assert {name for name in found if not name.startswith("tensorboard/")} == {
         "config.yaml",
         "run.json",
         "metrics.csv",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
+        "checkpoints/previous.ckpt",
+        "checkpoints/finished",
         "model/config.json",
         "model/model.safetensors",
     }
@@ -128,7 +132,9 @@ def test_two_runs_never_share_a_folder(train: Any) -> None:
 def test_a_name_that_is_taken_is_refused_and_the_older_run_is_left_alone(train: Any) -> None:
     first = train(*QUICK, "--name", "mine")
     before = {path: path.stat().st_mtime_ns for path in first.folder.rglob("*")}
-    with pytest.raises(FileExistsError, match=r"run folder .*mine exists already; choose another --name"):
+    with pytest.raises(
+        FileExistsError, match=r"run .*mine is finished \(3 steps, 1 epochs\); .* choose another --name"
+    ):
         train(*QUICK, "--name", "mine")
     assert {path: path.stat().st_mtime_ns for path in first.folder.rglob("*")} == before
 

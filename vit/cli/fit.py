@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 from vit.train.run import Run, fit
+from vit.train.signals import Stopped
 from vit.train.start import advice
 
 
 def run(arguments: list[str]) -> int:
-    """Train one run and say where it lies."""
+    """Train one run and say where it lies; 130 or 143 where Ctrl-C or another signal stopped it."""
     training = Run(arguments)
     parameters = sum(p.numel() for p in training.model.network.parameters())
     data = training.datamodule
@@ -22,9 +23,14 @@ def run(arguments: list[str]) -> int:
         say(report)
     for sentence in advice(training.config):
         say(f"warning: {sentence}", file=sys.stderr)
-    for note in data.notes:
-        say(f"note: {note}")
-    metrics = fit(training)
+    if training.checkpoint is not None:
+        say(f"going on from {training.checkpoint}")
+    try:
+        metrics = fit(training)
+    except Stopped as stop:
+        say(f"stopped: {stop}", file=sys.stderr)
+        # another process that leaves with an error would make Lightning and torchrun kill the first
+        return stop.exit_code if training.trainer.is_global_zero else 0
     if "val_acc" in metrics:
         say(f"validation accuracy of the last epoch {100 * metrics['val_acc']:.2f} %", end=", ")
     say(f"trained in {training.stopwatch.seconds:.0f} s")

@@ -30,13 +30,34 @@ class Stopwatch(L.Callback):
     """How long the training took, and how many images a second it took in."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
         self.images_per_second: list[float] = []
-        self._fit_start = self._epoch_start = self._epoch_seconds = self._images = 0.0
+        self._before = 0.0  # seconds until the checkpoint that this process went on from
+        self._fit_start: float | None = None
+        self._fit_end: float | None = None
+        self._epoch_start = self._epoch_seconds = self._images = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Trained so far, with validation and without start-up, before interruptions too."""
+        if self._fit_start is None:
+            return self._before
+        return self._before + (self._fit_end or time.perf_counter()) - self._fit_start
+
+    def state_dict(self) -> dict[str, float]:
+        """For the checkpoint."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """From the checkpoint."""
+        self._before = state_dict["seconds"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start."""
-        self._fit_start = time.perf_counter()
+        self._fit_start, self._fit_end = time.perf_counter(), None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start what is left of an epoch: Lightning announces no start of an epoch that is gone on with."""
+        self._epoch_start, self._images = time.perf_counter(), 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start an epoch."""
@@ -50,12 +71,13 @@ class Stopwatch(L.Callback):
         self._epoch_seconds = time.perf_counter() - self._epoch_start
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note the speed; max_steps may have ended the epoch early."""
-        self.images_per_second.append(self._images / self._epoch_seconds)
+        """Note the speed; max_steps may have ended the epoch early, or only its validation been left."""
+        if self._images:
+            self.images_per_second.append(self._images / self._epoch_seconds)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop."""
-        self.seconds = time.perf_counter() - self._fit_start
+        self._fit_end = time.perf_counter()
 
 
 class SaveModelFolder(L.Callback):
@@ -87,11 +109,7 @@ class SaveModelFolder(L.Callback):
             "versions": {name: version(name) for name in ("plain-vit", "torch", "lightning")},
         }
         card = ModelCard(
-            config=model.config,
-            classes=data.classes,
-            descriptions=data.source.descriptions,
-            preprocessing=data.preprocessing,
-            provenance=provenance,
+            config=model.config, classes=data.classes, preprocessing=data.preprocessing, provenance=provenance
         )
         save_model(model, card, self.folder)
 

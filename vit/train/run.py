@@ -3,46 +3,47 @@
 runs/NAME/config.yaml       every value of the run, defaults too; `vit fit --config` takes it again
 runs/NAME/run.json          command, seed, git commit, versions, hardware, data: an entry for every start
 runs/NAME/metrics.csv       one row an epoch and part
-runs/NAME/checkpoints/      last.ckpt and best.ckpt (by validation), to go on from
+runs/NAME/checkpoints/      last.ckpt to go on from, previous.ckpt before it, and best.ckpt (by validation)
 runs/NAME/model/            the finished model folder, to predict with
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import os
 import secrets
 import shlex
-import shutil
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import Logger
 
 from vit.data.module import ImageDataModule
-from vit.parsing import ExplainsErrors
 from vit.train.callbacks import EpochLines, SaveModelFolder, Stopwatch
+from vit.train.checkpoints import BEST, FOLDER, LAST, AtomicCheckpointIO, read_checkpoint
 from vit.train.classifier import Classifier
-from vit.train.export import Export, exported_network, monitored
-from vit.train.folder import new_folder, remove_if_empty
+from vit.train.differences import differences, in_words
+from vit.train.export import exported_network, monitored
+from vit.train.flags import AUTO, RunParser, add_run_flags, of_run_folder, seconds
+from vit.train.folder import CONFIG, choose_folder, locked, remove_if_untrained
+from vit.train.metrics_file import MetricsFile
+from vit.train.processes import decided_by_first
+from vit.train.resume import Resumable
+from vit.train.signals import Stopped, StopSignals
 from vit.train.start import absolute, check_flags, parse_from_weights
 from vit.train.story import RunStory
 from vit.train.trainer import Trainer
-
-FOLDER_OF_RANK_ZERO = "VIT_RUN_FOLDER"
-"""Environment variable by which the processes that Lightning starts for more devices learn the run's folder."""
-
-
-class RunParser(ExplainsErrors, LightningArgumentParser):
-    """Lightning's parser, with our words for errors."""
 
 
 class Run(LightningCLI):
@@ -67,6 +68,8 @@ class Run(LightningCLI):
         self.command = shlex.join(["vit", "fit", *args])
         self.epoch_lines = epoch_lines
         self.stopwatch = Stopwatch()
+        self.signals = StopSignals()
+        args = of_run_folder(args)
         quieten()
         super().__init__(
             Classifier,
@@ -77,7 +80,7 @@ class Run(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=None,  # the run's folder gets it, wherever loggers write
             trainer_defaults={"enable_model_summary": False, "log_every_n_steps": 10},
             parser_class=RunParser,
             parser_kwargs={"prog": "vit fit"},
@@ -85,18 +88,7 @@ class Run(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The run's own flags, and what the parts tell each other."""
-        parser.add_argument("--output", type=str, default="runs", help="folder in which the run makes its own")
-        parser.add_argument("--name", type=str | None, default=None, help="its name there; default: the config's")
-        parser.add_argument("--export", type=Export, default="best", help="weights of the model folder")
-        parser.add_argument("--resume", type=str | None, default=None, help="checkpoint of a run to go on from")
-        parser.add_argument(
-            "--early_stopping",
-            type=int | None,
-            default=None,
-            help="epochs without a better validation accuracy after which training ends",
-        )
-        parser.add_argument("--compile", action="store_true", help="let torch.compile make the network faster")
-        parser.add_argument("--threads", type=int | None, default=None, help="CPU threads of torch; default: all cores")
+        add_run_flags(parser)
         parser.link_arguments("model.vit.image_size", "data.image_size")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
 
@@ -105,76 +97,101 @@ class Run(LightningCLI):
         self.config = parse_from_weights(parser, args)
 
     def before_instantiate_classes(self) -> None:
-        """Take the threads that were asked for: a small model on busy cores is many times faster with one."""
+        """Decide what can be known before data is loaded: threads, times, the folder, and what to go on from."""
         if self.config.threads is not None:
             if self.config.threads < 1:
                 raise ValueError(f"threads={self.config.threads} must be at least 1.")
+            # a small model on busy cores is many times faster with one
             torch.set_num_threads(self.config.threads)
+        self.limit = None if self.config.max_time is None else seconds("max_time", self.config.max_time)
+        self.every = seconds("checkpoint_every", self.config.checkpoint_every)
+        if "spawn" in str(self.config.trainer.strategy):
+            raise ValueError(
+                f"trainer.strategy={self.config.trainer.strategy} keeps its results in another process; ddp works."
+            )
         check_flags(self.config)
         self.config.model.pretrained = absolute(self.config.model.pretrained)
+        decided = json.loads(decided_by_first(self._decide))
+        self.folder, self.is_new = Path(decided["folder"]), decided["is_new"]
+        self.checkpoint = Path(decided["checkpoint"]) if decided["checkpoint"] else None
+        self.config.seed_everything = decided["seed"]
+
+    def _decide(self) -> str:
+        """What all processes of this run must agree on, as JSON. Makes the folder."""
+        if self.config.seed_everything is True:  # Lightning's word for any; noted in the saved config
+            self.config.seed_everything = secrets.randbelow(2**32)
+        chosen = choose_folder(self._values(), warn)
+        return json.dumps(
+            {
+                "folder": str(chosen.path),
+                "is_new": chosen.is_new,
+                "checkpoint": str(chosen.checkpoint) if chosen.checkpoint else None,
+                "seed": self.config.seed_everything,
+            }
+        )
+
+    def _values(self) -> dict[str, Any]:
+        """The config as plain values."""
+        return yaml.safe_load(self.parser.dump(self.config, skip_none=False)) | {
+            "config": list(map(str, self.config.config or []))
+        }
 
     def instantiate_classes(self) -> None:
         """Build everything; what Lightning finds wrong with the trainer's flags is the user's to mend."""
         try:
+            self.seed()
             super().instantiate_classes()
             self.model.compiles = self.config.compile
-        except MisconfigurationException as error:
-            raise ValueError(f"these trainer flags do not work here: {error}") from error
+        except BaseException as error:  # of many kinds; the folder was made a moment ago, and nothing is in it
+            if self.is_new:
+                remove_if_untrained(self.folder)
+            if isinstance(error, MisconfigurationException):
+                raise ValueError(f"these trainer flags do not work here: {error}") from error
+            raise
 
     def seed(self) -> None:
         """Start all random numbers from the run's seed: before building, and again before training.
 
         So the order of the images and their augmentation do not depend on what drew numbers while building.
         """
-        if self.config.seed_everything is True:  # Lightning's word for any; noted in the saved config
-            self.config.seed_everything = secrets.randbelow(2**32)
         if self.config.seed_everything is not False:
             L.seed_everything(self.config.seed_everything, workers=True, verbose=False)
 
     def _set_seed(self) -> None:
-        self.seed()
+        """Not yet: which seed is decided with the folder."""
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer, writing into the run's folder unless the flags say otherwise."""
-        if "spawn" in str(self.config.trainer.strategy):
-            raise ValueError(
-                f"trainer.strategy={self.config.trainer.strategy} keeps its results in another process; ddp works."
-            )
         channels = self.model.hparams["vit"]["in_channels"]
         if channels != self.datamodule.preprocessing.channels:
             raise ValueError(
                 f"model.vit.in_channels={channels}, but the images of this data have "
                 f"{self.datamodule.preprocessing.channels} channels."
             )
-        # for the saved config, which is to work from anywhere
-        self.config.model.vit.num_classes = self.datamodule.num_classes
-        self.config.data.root = str(Path(self.config.data.root).absolute())
-        self.folder = self._make_folder()
-        flags = self.config.trainer
-        settings: dict[str, Any] = {"default_root_dir": flags.default_root_dir or str(self.folder)}
-        if flags.logger in (None, True):
-            settings["logger"] = CSVLogger(self.folder, name="", version="")
-        try:
-            trainer = super().instantiate_trainer(**settings, **kwargs)
-        except BaseException:  # some flags are found wrong here, by errors of many kinds
-            remove_if_empty(self.folder)
-            raise
+        settings = {"default_root_dir": self.config.trainer.default_root_dir or str(self.folder)}
+        trainer = super().instantiate_trainer(**settings, **kwargs)
         trainer.callbacks.append(self.stopwatch)  # pyright: ignore[reportAttributeAccessIssue]
+        if trainer.is_global_zero:
+            self._save_config()
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[L.Callback]) -> L.Trainer:
         best_by = monitored(self.model, self.config.export)
-        if config.get("enable_checkpointing") is not False:
-            checkpoints = ModelCheckpoint(
-                self.folder / "checkpoints",
-                filename="best",
-                monitor=best_by,
-                mode="max",
-                save_last=True,
-                enable_version_counter=False,
+        keeps = config.get("enable_checkpointing") is not False and not config.get("fast_dev_run")
+        config["enable_checkpointing"] = keeps
+        validates = config.get("limit_val_batches") not in (0, 0.0)
+        if keeps and validates:
+            folder, name = self.folder / FOLDER, Path(BEST).stem
+            callbacks.append(
+                ModelCheckpoint(folder, filename=name, monitor=best_by, mode="max", enable_version_counter=False)
             )
-            callbacks.append(checkpoints)
+        elif self.config.export.startswith("best") and not config.get("fast_dev_run"):
+            warn("without validation and checkpoints there is no best epoch; the last epoch's weights are exported.")
+        if keeps:
+            callbacks.append(Resumable(self.folder, self.signals, self.stopwatch, self.every, self.limit))
         if self.config.early_stopping is not None:
+            if not validates:
+                raise ValueError("early_stopping needs validation, and trainer.limit_val_batches=0 leaves it out.")
             callbacks.append(EarlyStopping(best_by, mode="max", patience=self.config.early_stopping))
         if sys.stdout.isatty() and config.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar(refresh_rate=5))
@@ -183,55 +200,110 @@ class Run(LightningCLI):
             callbacks += [EpochLines()] if self.epoch_lines else []
         callbacks.append(SaveModelFolder(self.folder / "model", self.config.export, self.command))
         callbacks.append(RunStory(self.folder, self.command, self.config.seed_everything))
+        config["logger"] = self._loggers(config.get("logger"))
+        config["plugins"] = [*_as_list(config.get("plugins")), AtomicCheckpointIO()]
         return super()._instantiate_trainer(config, callbacks)
 
-    def _make_folder(self) -> Path:
-        """A new folder for this run: the given name, which must be free, or the config's with the next free number."""
-        if FOLDER_OF_RANK_ZERO in os.environ and int(os.environ.get("LOCAL_RANK", "0")) > 0:
-            return Path(os.environ[FOLDER_OF_RANK_ZERO])
-        folder = self._new_folder(Path(self.config.output))
-        self.config.name = None  # the saved config is to be trained from again, under another name
-        os.environ[FOLDER_OF_RANK_ZERO] = str(folder)
-        return folder
+    def _loggers(self, asked_for: Any) -> list[Logger]:
+        """metrics.csv, unless no logger is wanted, and those asked for, or TensorBoard's where that is installed."""
+        if asked_for is False:
+            return []
+        if asked_for in (None, True):
+            return [MetricsFile(self.folder), *tensorboard(self.folder, self.checkpoint)]
+        return [MetricsFile(self.folder), *_as_list(asked_for)]
 
-    def _new_folder(self, output: Path) -> Path:
-        if self.config.name is not None:
-            folder = output / self.config.name
-            if folder.exists():
-                raise FileExistsError(f"run folder {folder} exists already; choose another --name, or leave it out.")
-            folder.mkdir(parents=True)
-            return folder
-        if not self.config.config:
-            return new_folder(output, "run")
-        config = Path(str(self.config.config[0])).absolute()
-        of_a_run = config.name == "config.yaml"  # runs/NAME/config.yaml: the same once more
-        return new_folder(output, config.parent.name if of_a_run else config.stem)
+    def _save_config(self) -> None:
+        """config.yaml, which can be trained from again anywhere; one that said something else is kept beside it."""
+        config = self.config.clone()
+        config.model.vit.num_classes = self.datamodule.num_classes
+        config.data.root = str(Path(config.data.root).absolute())
+        config.name, config.resume = None, AUTO
+        path, text = self.folder / CONFIG, self.parser.dump(config, skip_none=False)
+        if path.is_file() and differences(yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(text)):
+            number = 1 + len(list(self.folder.glob("config-*.yaml")))
+            path.replace(self.folder / f"config-{number}.yaml")
+        path.write_text(text, encoding="utf-8")
 
 
 def fit(run: Run) -> dict[str, float]:
-    """Train to the end; the last epoch's metrics.
+    """Train to the end, or until told to stop; the last epoch's metrics.
 
     Raises:
-        ValueError: not one step was taken, the loss is no number any more, or flags do not work together.
-        KeyboardInterrupt: Ctrl-C; the message says where the last checkpoint is.
+        ValueError: not one step was taken, the loss is no number any more, flags do not work together, or the
+            checkpoint to go on from is of another model.
+        Stopped: by a signal, with the state saved.
+        KeyboardInterrupt: Ctrl-C twice, or before the first step.
     """
-    resume = run.config.resume
-    if resume is not None and not Path(resume).is_file():
-        raise FileNotFoundError(f"checkpoint {resume} does not exist; a run writes runs/NAME/checkpoints/last.ckpt.")
     run.seed()
+    trainer = run.trainer
     try:
-        run.trainer.fit(run.model, datamodule=run.datamodule, ckpt_path=resume, weights_only=True)
+        with locked(run.folder) if trainer.is_global_zero else nullcontext(), run.signals:
+            _fit(run)
+    finally:
+        if run.is_new and trainer.is_global_zero and (trainer.global_step == 0 or trainer.fast_dev_run):  # pyright: ignore[reportAttributeAccessIssue]
+            remove_if_untrained(run.folder)
+    if trainer.global_step == 0:
+        raise ValueError("the training took no step: max_epochs, max_steps and limit_train_batches must be above 0.")
+    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
+def _fit(run: Run) -> None:
+    trainer, checkpoint = run.trainer, None if run.checkpoint is None else str(run.checkpoint)
+    if checkpoint is not None:
+        require_fit(run.model, checkpoint)
+    try:
+        trainer.fit(run.model, datamodule=run.datamodule, ckpt_path=checkpoint, weights_only=True)
     except MisconfigurationException as error:
         raise ValueError(f"these trainer flags do not work here: {error}") from error
+    except Stopped as stop:
+        raise Stopped(stop.exit_code, f"{stop}{how_to_go_on(run)}") from None
     except SystemExit as stop:
-        if run.trainer.interrupted:  # Lightning makes of Ctrl-C an exit without a word
-            raise KeyboardInterrupt(f"the last whole epoch is in {run.folder / 'checkpoints' / 'last.ckpt'}") from stop
+        if trainer.interrupted:  # Lightning makes of a KeyboardInterrupt an exit without a word
+            raise KeyboardInterrupt(how_to_go_on(run)) from stop
         raise
-    if run.trainer.global_step == 0:
-        if not (run.folder / "checkpoints").exists():
-            shutil.rmtree(run.folder, ignore_errors=True)  # our own, made a moment ago
-        raise ValueError("the training took no step: max_epochs, max_steps and limit_train_batches must be above 0.")
-    return {name: float(value) for name, value in run.trainer.callback_metrics.items()}
+
+
+def how_to_go_on(run: Run) -> str:
+    """What is saved of a run that was stopped, and the command that goes on with it."""
+    last = run.folder / FOLDER / LAST
+    if not last.is_file():
+        return "nothing was saved; no step was taken."
+    step = read_checkpoint(last)["global_step"]
+    return f"step {step:,} is saved in {last}; to go on:  vit fit --resume {shlex.quote(str(run.folder))}"
+
+
+def require_fit(model: Classifier, checkpoint: str) -> None:
+    """Refuse a checkpoint of a network whose tensors are not the model's.
+
+    Raises:
+        ValueError: it is of another model.
+    """
+    saved = read_checkpoint(checkpoint)["state_dict"]
+    theirs = {name: list(tensor.shape) for name, tensor in saved.items() if name.startswith("network.")}
+    ours = {name: list(tensor.shape) for name, tensor in model.state_dict().items() if name.startswith("network.")}
+    changed = differences(theirs, ours) | {name: ("no", ours[name]) for name in ours.keys() - theirs.keys()}
+    changed |= {name: (theirs[name], "no") for name in theirs.keys() - ours.keys()}
+    if changed:
+        raise ValueError(f"{checkpoint} is a checkpoint of another model: {in_words(changed)}.")
+
+
+def tensorboard(folder: Path, checkpoint: Path | None) -> list[Logger]:
+    """A logger for TensorBoard where that is installed; it hides what was logged after the checkpoint to go on from."""
+    if find_spec("tensorboard") is None:
+        return []
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    purge = None if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
+    return [TensorBoardLogger(folder, name="", version="", sub_dir="tensorboard", purge_step=purge)]
+
+
+def warn(sentence: str) -> None:
+    """Tell whoever started the run, beside what it prints."""
+    print(f"warning: {sentence}", file=sys.stderr)  # noqa: T201
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
 
 
 def test(run: Run) -> float:
@@ -250,8 +322,10 @@ def quieten() -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")  # sources in memory need none
     warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")  # what we log is of whole epochs
-    warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")  # the run's own, just made
     warnings.filterwarnings("ignore", ".*The dirpath has changed.*")  # a run that goes on from another has its own
     warnings.filterwarnings("ignore", r".*module\(s\) in eval mode.*")  # frozen parts, and the average of the weights
     warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)  # lightning 2.6 on torch 2.15
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings(
+        "ignore", ".*callbacks used to create the checkpoint need to be provided.*"
+    )  # of another start

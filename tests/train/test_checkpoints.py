@@ -1,0 +1,165 @@
+"""A checkpoint is written whole or not at all, and a damaged one is known for what it is."""
+
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from vit.train.checkpoints import (
+    AtomicCheckpointIO,
+    DamagedCheckpointError,
+    newest_whole,
+    read_checkpoint,
+    remove_stale,
+)
+
+
+def state(step: int, size: int = 1000) -> dict[str, Any]:
+    return {"state_dict": {"weight": torch.full((size,), float(step))}, "global_step": step, "loops": {}}
+
+
+@pytest.fixture
+def last(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints" / "last.ckpt"
+
+
+def save(path: Path, *steps: int) -> None:
+    for step in steps:
+        AtomicCheckpointIO().save_checkpoint(state(step), path)
+
+
+def test_the_newest_checkpoint_and_the_one_before_it_are_kept(last: Path) -> None:
+    save(last, 1, 2, 3)
+    assert read_checkpoint(last)["global_step"] == 3
+    assert read_checkpoint(last.with_name("previous.ckpt"))["global_step"] == 2
+    assert len(list(last.parent.iterdir())) == 2
+
+
+WRITER = """
+import sys, torch
+from pathlib import Path
+from vit.train.checkpoints import AtomicCheckpointIO
+path, step = Path(sys.argv[1]), int(sys.argv[2])
+while True:
+    step += 1
+    checkpoint = {"state_dict": {"weight": torch.full((1_000_000,), float(step))}, "global_step": step, "loops": {}}
+    AtomicCheckpointIO().save_checkpoint(checkpoint, path)
+    print(step, flush=True)
+"""
+
+
+@pytest.mark.slow  # a fresh import of torch for every kill; scripts/kill.py does it 200 times
+def test_killing_the_writer_at_any_moment_breaks_nothing(last: Path) -> None:
+    written = 0
+    for kill in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(last), str(written)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(0.003 * kill)
+        writer.kill()
+        writer.wait()
+        found = newest_whole(last.parents[1], print)
+        assert found is not None
+        assert found[1]["global_step"] > written
+        written = found[1]["global_step"]
+        assert bool((found[1]["state_dict"]["weight"] == written).all())
+    remove_stale(last.parents[1])
+    assert {path.name for path in last.parent.iterdir()} <= {"last.ckpt", "previous.ckpt"}
+
+
+def test_a_full_disk_leaves_the_older_checkpoints_whole_and_says_what_is_needed(last: Path) -> None:
+    import resource
+
+    save(last, 1, 2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))  # writing more fails, as on a full disk
+    try:
+        with pytest.raises(
+            OSError, match=r"the disk is full: .*last\.ckpt needs 4 MB, .* MB are free; older checkpoints"
+        ):
+            AtomicCheckpointIO().save_checkpoint(state(3, size=1_000_000), last)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [read_checkpoint(last.with_name(name))["global_step"] for name in ("last.ckpt", "previous.ckpt")] == [2, 1]
+    assert len(list(last.parent.iterdir())) == 2
+
+
+def test_a_folder_that_may_not_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="checkpoints"):
+        save(tmp_path / "checkpoints" / "last.ckpt", 1)
+
+
+class RunsCode:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def damaged(kind: str, whole: bytes) -> bytes:
+    middle = len(whole) // 2
+    return {
+        "cut in half": whole[:middle],
+        "cut at the end": whole[:-3],
+        "empty": b"",
+        "text": b"hello\n" * 9,
+        "a web page": b"<!DOCTYPE html><html></html>",
+        "zeros": bytes(5000),
+        "one flipped bit in a tensor": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        "a bare pickle": pickle.dumps({"state_dict": {}}),
+    }[kind]
+
+
+KINDS = ["cut in half", "cut at the end", "empty", "text", "a web page", "zeros", "one flipped bit in a tensor"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "a bare pickle"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(kind: str, last: Path) -> None:
+    save(last, 1, 2)
+    content = damaged(kind, last.read_bytes())
+    last.write_bytes(content)
+    sentence = rf"last\.ckpt \({len(content):,} bytes\) is damaged or not a checkpoint\."
+    with pytest.raises(DamagedCheckpointError, match=sentence):
+        read_checkpoint(last)
+    warnings: list[str] = []
+    found = newest_whole(last.parents[1], warnings.append)
+    assert found is not None
+    assert found[0].name == "previous.ckpt"
+    assert "Going on from" in warnings[0]
+    found[0].write_bytes(b"")
+    with pytest.raises(DamagedCheckpointError, match=r"last\.ckpt .*previous\.ckpt .* Nothing is left to go on from"):
+        newest_whole(last.parents[1], warnings.append)
+
+
+def test_without_checkpoints_there_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+    assert newest_whole(tmp_path, print) is None
+
+
+def test_code_in_a_checkpoint_is_not_run(last: Path) -> None:
+    mark = last.parents[1] / "ran"
+    last.parent.mkdir()
+    torch.save({**state(1), "callbacks": RunsCode(mark)}, last)
+    with pytest.raises(DamagedCheckpointError, match="holds more than plain values, which could run code; not loaded"):
+        AtomicCheckpointIO().load_checkpoint(last, weights_only=False)
+    assert not mark.exists()
+
+
+def test_an_address_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        read_checkpoint("https://example.org/last.ckpt")
+
+
+def test_weights_alone_are_no_state_of_a_training(last: Path) -> None:
+    last.parent.mkdir()
+    torch.save({"weight": torch.zeros(3)}, last)
+    with pytest.raises(DamagedCheckpointError, match="is not a checkpoint of a training: it knows no steps"):
+        read_checkpoint(last)

@@ -1,0 +1,180 @@
+"""A run that is stopped or killed anywhere and gone on with is the unbroken run, to the bit."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from vit.train.checkpoints import FINISHED, LAST, read_checkpoint
+from vit.train.run import Run, fit
+from vit.train.signals import TERMINATED, Stopped
+
+SMALL = [
+    *("--model.vit.embed_dim", "8", "--model.vit.depth", "1", "--model.vit.drop_rate", "0.1"),
+    *("--trainer.max_epochs", "3", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "2"),
+]
+"""Three epochs of four steps and two batches of validation, with dropout and random shifts."""
+
+
+class At(L.Callback):
+    """Does something in the middle of a hook of Lightning's, when that is called for the nth time."""
+
+    def __init__(self, hook: str, count: int, act: Callable[[], object]) -> None:
+        self.count, self.act = count, act
+        setattr(self, hook, self.called)
+
+    def called(self, *_: object, **__: object) -> None:
+        self.count -= 1
+        if self.count == 0:
+            self.act()
+
+
+class PowerCutError(BaseException):
+    """Nothing is saved because of this."""
+
+
+def power_cut() -> None:
+    raise PowerCutError
+
+
+@pytest.fixture
+def start(tiny_run: list[str], tmp_path: Path) -> Callable[..., Run]:
+    """Build a run of the small kind, in a folder of the given name."""
+
+    def start(name: str, *flags: str, config: bool = True) -> Run:
+        given = [*tiny_run, *SMALL] if config else []
+        return Run([*given, "--output", str(tmp_path), "--name", name, *flags], epoch_lines=False)
+
+    return start
+
+
+def break_off(run: Run, hook: str, count: int, how: str = "stop") -> None:
+    """Train until a hook is called for the nth time, and end there: told to stop, or cut off."""
+
+    def stop() -> None:
+        run.signals.wish = TERMINATED
+
+    run.trainer.callbacks.insert(0, At(hook, count, stop if how == "stop" else power_cut))  # pyright: ignore
+    with pytest.raises(Stopped if how == "stop" else PowerCutError):
+        fit(run)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """All that two runs left is the same, but for the time it took and the names of their folders."""
+    for name in ("metrics.csv", "model/model.safetensors", f"checkpoints/{FINISHED}"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    assert left_by(one) == left_by(other)
+    for name in {"best.ckpt", LAST} & {path.name for path in (one / "checkpoints").iterdir()}:
+        first, second = (dict(flat(read_checkpoint(folder / "checkpoints" / name))) for folder in (one, other))
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            if key.endswith(("seconds", "_path", "dirpath")) or any(part in key for part in NOT_COMPARED):
+                continue
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, second[key]), (name, key)
+            else:
+                assert value == second[key], (name, key)
+
+
+def left_by(run: Path) -> set[str]:
+    """Names of files, but for those that say how often the run was started."""
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    return {name for name in names if not name.startswith(("tensorboard/events", "checkpoints/previous"))}
+
+
+NOT_COMPARED = ("best_k_models", "random.python")
+"""Paths, and the numbers from which beartype, which checks shapes in tests, draws the items that it looks at."""
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from flat(inner, f"{name}.{key}" if "best_k_models" not in name else name)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from flat(inner, f"{name}.{number}")
+    else:
+        yield name, value
+
+
+UNBROKEN: dict[tuple[str, ...], Path] = {}
+
+
+@pytest.fixture
+def unbroken(start: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of an unbroken run with these flags, trained once for all tests."""
+
+    def unbroken(*flags: str) -> Path:
+        if flags not in UNBROKEN:
+            run = start("unbroken", "--output", str(tmp_path_factory.mktemp("unbroken")), *flags)
+            fit(run)
+            UNBROKEN[flags] = run.folder
+        return UNBROKEN[flags]
+
+    return unbroken
+
+
+MOMENTS = [
+    *(("on_train_batch_start", count) for count in (2, 4, 5)),  # within an epoch, in its last step, in the first
+    ("on_validation_batch_start", 6),  # the last of an epoch; two batches were looked at before training
+    ("on_train_epoch_end", 2),
+]
+
+
+@pytest.mark.parametrize(("hook", "count"), MOMENTS)
+def test_a_run_that_was_told_to_stop_goes_on_as_if_it_had_not(
+    hook: str, count: int, start: Callable[..., Run], unbroken: Callable[..., Path]
+) -> None:
+    run = start("stopped")
+    break_off(run, hook, count)
+    saved = read_checkpoint(run.folder / "checkpoints" / LAST)
+    assert saved["global_step"] == run.trainer.global_step  # the exact step
+    fit(start("stopped"))
+    assert_same_run(run.folder, unbroken())
+
+
+@pytest.mark.parametrize(
+    ("every", "hook", "count"),
+    [
+        ("10m", "on_train_batch_start", 2),
+        ("10m", "on_train_batch_start", 7),
+        ("10m", "on_validation_batch_start", 6),
+        ("10m", "on_train_epoch_end", 3),
+        ("10m", "on_fit_end", 1),
+        ("0.001s", "on_train_batch_start", 7),
+        ("0.001s", "on_train_batch_start", 9),
+    ],
+)
+def test_a_run_that_was_cut_off_goes_on_from_its_last_checkpoint_as_if_it_had_not(
+    every: str, hook: str, count: int, start: Callable[..., Run], unbroken: Callable[..., Path]
+) -> None:
+    run = start("cut", "--checkpoint-every", every)
+    break_off(run, hook, count, how="cut")
+    fit(start("cut"))
+    assert_same_run(run.folder, unbroken())
+
+
+VARIANTS = {
+    "accumulated gradients": ["--trainer.accumulate_grad_batches", "3"],
+    "averaged weights": ["--model.recipe.ema_decay", "0.9"],
+    "several validations an epoch": ["--trainer.val_check_interval", "2"],
+    "no validation": ["--trainer.limit_val_batches", "0", "--export", "last"],
+    "validation now and then": ["--trainer.check_val_every_n_epoch", "2"],
+    "mixed images": ["--data.augmentation.mixup", "0.5"],
+    "every step logged": ["--trainer.log_every_n_steps", "1"],
+    "a worker": ["--data.num_workers", "1"],
+}
+
+
+@pytest.mark.parametrize("variant", list(VARIANTS))
+def test_however_it_trains(variant: str, start: Callable[..., Run], unbroken: Callable[..., Path]) -> None:
+    flags = VARIANTS[variant]
+    run = start("first", *flags)
+    break_off(run, "on_train_batch_start", 3)
+    again = start("first", *flags)
+    break_off(again, "on_train_batch_start", 4, how="cut")
+    fit(start("first", *flags))
+    assert_same_run(run.folder, unbroken(*flags))

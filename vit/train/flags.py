@@ -1,0 +1,77 @@
+"""The run's own flags, beside those that LightningCLI makes of the classifier, the data and the trainer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+
+from lightning.pytorch.cli import LightningArgumentParser
+
+from vit.parsing import ExplainsErrors
+from vit.train.export import Export
+
+AUTO, NEVER = "auto", "no"
+"""Values of --resume that are no paths."""
+
+
+class RunParser(ExplainsErrors, LightningArgumentParser):
+    """Lightning's parser, with our words for errors."""
+
+
+def add_run_flags(parser: LightningArgumentParser) -> None:
+    """Where a run lives, how long it may take, how it survives, what it hands on."""
+    parser.add_argument("--output", type=str, default="runs", help="folder in which the run makes its own")
+    parser.add_argument("--name", type=str | None, default=None, help="its name there; default: the config's")
+    parser.add_argument("--export", type=Export, default="best", help="weights of the model folder")
+    parser.add_argument(
+        "--early_stopping",
+        type=int | None,
+        default=None,
+        help="epochs without a better validation accuracy after which training ends",
+    )
+    parser.add_argument("--compile", action="store_true", help="let torch.compile make the network faster")
+    parser.add_argument(
+        "--resume",
+        type=str,
+        default=AUTO,
+        help="auto: go on with an unfinished run of that --name; no: never; or the run folder or checkpoint to go on "
+        "from",
+    )
+    parser.add_argument(
+        "--max-time", type=str | None, default=None, help="stop training after that long, such as 90s, 10m or 1h30m"
+    )
+    parser.add_argument(
+        "--checkpoint-every",
+        type=str,
+        default="10m",
+        help="time between two checkpoints within an epoch; one is written at the end of each epoch, too",
+    )
+    parser.add_argument("--threads", type=int | None, default=None, help="CPU threads of torch; default: all cores")
+
+
+def of_run_folder(args: Sequence[str]) -> list[str]:
+    """`--resume runs/NAME` without a config means the run's own."""
+    given = dict(pairwise([word for arg in args for word in arg.split("=", 1)] + [""]))
+    folder = Path(given.get("--resume", AUTO))
+    if given.keys() & {"--config", "-c"} or not (folder / "config.yaml").is_file():
+        return list(args)
+    return ["--config", str(folder / "config.yaml"), *args]
+
+
+def seconds(flag: str, text: str) -> float:
+    """A time in words, such as 90s, 10m, 1h30m or 2d, in seconds; a number alone is seconds.
+
+    Raises:
+        ValueError: it is no time, or none at all.
+    """
+    found = re.fullmatch(
+        r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s?)?", text.strip().replace(" ", "")
+    )
+    days, hours, minutes, rest = found.groups(default="0") if found else ("0", "0", "0", "0")
+    total = timedelta(days=int(days), hours=int(hours), minutes=int(minutes), seconds=float(rest)).total_seconds()
+    if total <= 0:
+        raise ValueError(f"{flag}={text} is not a time above 0; 90s, 10m, 1h30m and 2d are.")
+    return total
