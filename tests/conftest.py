@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import shutil
 from collections.abc import Callable, Sequence
@@ -105,18 +106,26 @@ def fake_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
     from torchvision.datasets import CIFAR10
 
-    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)  # of the real files' checksums
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     batches = tmp_path / "cifar" / "cifar-10-batches-py"
     batches.mkdir(parents=True)
+
+    def write(name: str, content: dict[str, object]) -> list[str]:
+        (batches / name).write_bytes(pickle.dumps(content))
+        return [name, hashlib.md5((batches / name).read_bytes()).hexdigest()]
+
+    files: list[list[str]] = []
     for number, name in enumerate([*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]):
         size = 7 if name == "test_batch" else 20
         rows = np.random.default_rng(number).integers(0, 256, (size, 3072), dtype=np.uint8)
         rows[:, 0], rows[:, 1], rows[:, 1024] = number, 11, 22  # first pixels of red, and the first of green
-        content = {"data": rows, "labels": [i % 10 for i in range(size)], "batch_label": name, "filenames": []}
-        (batches / name).write_bytes(pickle.dumps(content))
+        labels = [i % 10 for i in range(size)]
+        files.append(write(name, {"data": rows, "labels": labels, "batch_label": name, "filenames": []}))
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    (batches / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+    filename, md5 = write("batches.meta", {"label_names": names})
+    # the checksums of these files instead of the published ones
+    monkeypatch.setattr(CIFAR10, "train_list", files[:5])
+    monkeypatch.setattr(CIFAR10, "test_list", files[5:])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "filename": filename, "md5": md5})
     return tmp_path / "cifar"
 
 

@@ -15,6 +15,7 @@ from vit.data.decode import UnreadableImageError
 from vit.data.loaders import FileImages, TensorImages
 from vit.data.module import ImageDataModule
 from vit.data.order import BatchKey
+from vit.data.sources import Columns
 
 MakeFolder = Callable[..., Path]
 
@@ -199,3 +200,38 @@ def test_a_part_that_would_lack_a_class_is_refused(folder_of_classes: MakeFolder
         ValueError, match=r"setting 0.01 of 6 images apart leaves some class with none, the smallest has 3"
     ):
         pictures(folder_of_classes({"train": ["cat", "dog"]}), val_fraction=0.01)
+
+
+def test_a_subset_is_of_the_training_images_alone_and_its_counts_are_told(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["cat", "dog"]}, images=10)
+    whole = pictures(root, val_fraction=0.2)
+    some, few = pictures(root, val_fraction=0.2, fraction=0.5), pictures(root, val_fraction=0.2, per_class=3)
+    assert list(some.val.images) == list(few.val.images) == list(whole.val.images)  # pyright: ignore
+    assert (len(whole.train), len(some.train), len(few.train)) == (16, 8, 6)
+    assert set(few.train.images) < set(some.train.images) < set(whole.train.images)  # pyright: ignore
+    assert whole.notes == ()
+    assert few.notes == ("training on 6 of 20 images: cat 3, dog 3.",)
+    with pytest.raises(ValueError, match=r"data\.fraction=0\.5 and data\.per_class=3 both say how many; give one"):
+        pictures(root, fraction=0.5, per_class=3)
+
+
+def test_settings_of_another_source_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"data\.table says nothing to data\.source=digits; it is for table"):
+        digits(table="labels.csv")
+    with pytest.raises(
+        ValueError, match=r"data\.columns says nothing to data\.source=digits; it is for table, hugging"
+    ):
+        digits(columns=Columns(label="name"))
+    with pytest.raises(ValueError, match=r"data\.download says nothing to data\.source=digits"):
+        digits(download=True)
+    with pytest.raises(ValueError, match=r"data\.test_fraction=0\.2 has nothing to do: the data has a test part"):
+        digits(test_fraction=0.2)
+
+
+def test_images_of_a_table_of_parts_are_served_by_their_parts(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"photos": ["cat", "dog"]})
+    rows = [f"photos/{kind}/{n}.png,{kind},{'val' if n == 2 else 'train'}" for kind in ("cat", "dog") for n in range(3)]
+    (root / "mine.csv").write_text("\n".join(["path,label,split", *rows]))
+    data = ImageDataModule("table", root=str(root / "mine.csv"), image_size=8, batch_size=2, num_workers=0)
+    assert [labels.tolist() for _, labels in data.val_dataloader()] == [[0, 1]]
+    assert sum(len(batch[1]) for batch in data.train_dataloader()) == 4

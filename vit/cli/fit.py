@@ -23,6 +23,8 @@ def run(arguments: list[str]) -> int:
         say(report)
     for sentence in advice(training.config):
         say(f"warning: {sentence}", file=sys.stderr)
+    for note in data.notes:
+        say(f"note: {note}")
     if training.checkpoint is not None:
         say(f"going on from {training.checkpoint}")
     try:

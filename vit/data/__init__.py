@@ -2,7 +2,7 @@
 
     decode.py      image file -> picture: the one decoder, for training, prediction and explanation
     preprocess.py  picture -> the image a model knows
-    sources.py     digits, CIFAR, image folders -> classes, training and test images
+    sources/       digits, CIFAR, folders, tables, shards -> classes, training, validation and test images
     augment.py     random changes of training images, one by one in the workers or a batch at a time on the device
     order.py       seed, epoch -> which images, in which order, on which device
     loaders.py     an order, images -> batches

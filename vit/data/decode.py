@@ -6,10 +6,12 @@ and an error that names the file.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import warnings
 import zlib
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -48,7 +50,18 @@ class UnreadableImageError(ValueError):
     """An image file cannot be read; the message names the file and the reason."""
 
 
-def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file that lies in another file: its bytes, and what a message calls it."""
+
+    name: str
+    content: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def read_image(path: str | os.PathLike[str] | EncodedImage, channels: int = 3) -> Image.Image:
     """The picture in a file, upright, opaque, 8 bits a channel: RGB, or grey when `channels` is 1.
 
     The first frame of an animation. Transparency is laid on white. 16-bit greys are scaled, not cut off at 255.
@@ -60,7 +73,8 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow: our own size limit is an error, the rest concerns metadata
-            with Image.open(path, formats=FORMATS) as file:
+            content = io.BytesIO(path.content) if isinstance(path, EncodedImage) else path
+            with Image.open(content, formats=FORMATS) as file:
                 if file.width * file.height > MAX_PIXELS:
                     raise UnreadableImageError(
                         f"{file.width} x {file.height} pixels are more than {MAX_PIXELS // 10**6} million"
@@ -71,9 +85,9 @@ def read_image(path: str | os.PathLike[str], channels: int = 3) -> Image.Image:
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except Image.UnidentifiedImageError:
-        raise UnreadableImageError(f"{os.fspath(path)}: not an image, or damaged beyond recognition.") from None
+        raise UnreadableImageError(f"{path}: not an image, or damaged beyond recognition.") from None
     except DECODER_ERRORS as error:
-        raise UnreadableImageError(f"{os.fspath(path)}: {error}.") from None
+        raise UnreadableImageError(f"{path}: {error}.") from None
 
 
 def _eight_bits(picture: Image.Image, file_format: str | None) -> Image.Image:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vit.data.order import BatchKey, ImageKey, Order, Stream, evaluation_batches, keyed_randomness
+from vit.data.sources.labelled import ImageFile
 
 Batch = list[Any]
 """[images, labels] and, for training, the batch's key: what `ImageDataModule.on_after_batch_transfer` takes."""
@@ -234,15 +234,15 @@ class TensorImages(Dataset[Any]):
 class FileImages(Dataset[Any]):
     """Images that are read from their files when asked for. A damaged file is an error that names it."""
 
-    def __init__(self, paths: Sequence[Path], labels: Tensor, read: Callable[[Path], Tensor]) -> None:
-        self.paths, self.labels, self.read = paths, labels, read
+    def __init__(self, files: Sequence[ImageFile], labels: Tensor, read: Callable[[ImageFile], Tensor]) -> None:
+        self.files, self.labels, self.read = files, labels, read
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, key: ImageKey | int) -> tuple[Tensor, Tensor]:
         index = key if isinstance(key, int) else key.image
-        return _changed(self.paths[index], self.read, key), self.labels[index]
+        return _changed(self.files[index], self.read, key), self.labels[index]
 
 
 def _changed(image: Any, change: Callable[[Any], Tensor], key: ImageKey | int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,18 @@ from vit.data.loaders import (
 from vit.data.mix import mix_batch
 from vit.data.order import Order, Stream, keyed_seed
 from vit.data.preprocess import load_image, normalise, to_tensor
-from vit.data.sources import SOURCES, Labelled, Source, SourceName, stratified_split
+from vit.data.sources import (
+    Columns,
+    Labelled,
+    Source,
+    SourceName,
+    open_source,
+    share_of_each_class,
+    some_of_each_class,
+    stratified_split,
+)
+from vit.data.sources.classes import listed
+from vit.data.sources.labelled import ImageFile
 from vit.nn import Preprocessing
 from vit.nn.config import Size, pair
 from vit.nn.preprocessing import CropMode, Interpolation
@@ -46,6 +58,12 @@ class ImageDataModule(L.LightningDataModule):
         self,
         source: SourceName,
         root: str = "data",
+        download: bool = False,
+        table: str | None = None,
+        columns: Columns = Columns(),
+        test_fraction: float | None = None,
+        fraction: float | None = None,
+        per_class: int | None = None,
         image_size: Size = 224,
         batch_size: int = 128,
         val_fraction: float = 0.1,
@@ -63,8 +81,16 @@ class ImageDataModule(L.LightningDataModule):
         """Read the class names and the list of images; the images themselves where they are one small file.
 
         Args:
-            source: Which data: scikit-learn's digits, CIFAR by torchvision, or a folder of images.
-            root: Folder of the data: the one that holds cifar-10-batches-py, or train/CLASS/*.jpg.
+            source: Which data: scikit-learn's digits, CIFAR, a folder of images, a table of paths and labels,
+                ImageNet or Tiny-ImageNet as handed out, or a Hugging Face data set on disk.
+            root: Folder of the data: the one that holds cifar-10-batches-py, or train/CLASS/*.jpg; or a table.
+            download: Fetch CIFAR into `root` if it is not there.
+            table: CSV or Parquet file of paths and labels, relative to `root`, which may also be the table itself.
+            columns: Which column of a table or of a Hugging Face data set is what.
+            test_fraction: Share of the training images to set apart for `vit test`, always the same, where the source
+                has no test part.
+            fraction: Share of every class to train on, the validation images apart: for learning curves.
+            per_class: Number of images of every class to train on, instead of a share.
             image_size: Pixels of the images, one number or height and width; taken from the model's.
             batch_size: Images a step and device.
             val_fraction: Share of the training images for validation, where the source has no validation part.
@@ -88,7 +114,14 @@ class ImageDataModule(L.LightningDataModule):
             raise ValueError(f"num_workers={num_workers} must be 0 (the images are read by the main process) or more.")
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction={val_fraction} must be above 0 and below 1; 0.1 is usual.")
-        self.source: Source = SOURCES[source](Path(root))
+        self.source: Source = open_source(
+            source,
+            Path(root),
+            test_fraction=test_fraction,
+            download=download or None,
+            table=table,
+            columns=None if columns == Columns() else columns,
+        )
         if len(self.source.classes) < 2:
             raise ValueError(f"{root} has one class, {', '.join(self.source.classes)}; telling apart takes two.")
         self.batch_size = batch_size
@@ -105,6 +138,7 @@ class ImageDataModule(L.LightningDataModule):
         self.train, self.val = self.source.train, self.source.val
         if self.val is None:
             self.train, self.val = stratified_split(self.source.train, val_fraction, split_seed)
+        self.train = _subset(self.train, fraction, per_class, split_seed, self.source.classes)
         self.class_weights: Tensor | None = class_weights_by_index(class_weights, self.train.labels, self.classes)
         """Of the loss, (classes,), or None where all classes weigh the same."""
         self._train_loader: TrainLoader | None = None
@@ -140,6 +174,15 @@ class ImageDataModule(L.LightningDataModule):
     def classes(self) -> tuple[str, ...]:
         """Class names in index order."""
         return self.source.classes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know before training: the source's own notes, and the counts of a chosen subset."""
+        if len(self.train) + len(self.val or ()) >= len(self.source.train):
+            return self.source.notes
+        counts = torch.bincount(self.train.labels, minlength=self.num_classes).tolist()
+        named = listed([f"{name} {count}" for name, count in zip(self.classes, counts, strict=True)], most=10)
+        return (*self.source.notes, f"training on {len(self.train):,} of {len(self.source.train):,} images: {named}.")
 
     def train_dataloader(self) -> TrainLoader:
         """The training batches: [images, labels, key] of every epoch in turn, each iteration being an epoch.
@@ -257,19 +300,30 @@ class ImageDataModule(L.LightningDataModule):
         return limit if isinstance(limit, int) else int(batches * limit)
 
 
-def _read(spec: Preprocessing, path: Path) -> Tensor:
-    return load_image(str(path), spec)
+def _subset(
+    train: Labelled, fraction: float | None, per_class: int | None, seed: int, classes: Sequence[str]
+) -> Labelled:
+    """The training images, or the part of every class that was asked for."""
+    if fraction is not None and per_class is not None:
+        raise ValueError(f"data.fraction={fraction} and data.per_class={per_class} both say how many; give one.")
+    if fraction is not None:
+        return share_of_each_class(train, fraction, seed)
+    return train if per_class is None else some_of_each_class(train, per_class, seed, classes)
+
+
+def _read(spec: Preprocessing, file: ImageFile) -> Tensor:
+    return load_image(file, spec)
 
 
 def _read_at_random(
-    spec: Preprocessing, scale: tuple[float, float] | None, change: Change | None, path: Path
+    spec: Preprocessing, scale: tuple[float, float] | None, change: Change | None, file: ImageFile
 ) -> Tensor:
     from torchvision.transforms import v2
 
     if scale is None:
-        image = load_image(str(path), spec)
+        image = load_image(file, spec)
     else:
-        picture = to_tensor(read_image(path, spec.channels))
+        picture = to_tensor(read_image(file, spec.channels))
         image = v2.RandomResizedCrop(spec.image_size, scale=scale, antialias=True)(picture)
     return image if change is None else change(image)
 

@@ -3,6 +3,8 @@
 Pillow and torch only, and pixel for pixel what timm's evaluation transform gives.
 """
 
+import os
+
 import numpy as np
 import torch
 from einops import rearrange
@@ -10,7 +12,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from vit.data.decode import read_image
+from vit.data.decode import EncodedImage, read_image
 from vit.nn import Preprocessing
 
 RESAMPLING = {
@@ -68,7 +70,7 @@ def normalise(images: UInt8[Tensor, "b c h w"], spec: Preprocessing) -> Float[Te
     return (images / 255 - rearrange(mean, "c -> c 1 1")) / rearrange(std, "c -> c 1 1")
 
 
-def load_image(path: str, spec: Preprocessing) -> UInt8[Tensor, "c h w"]:
+def load_image(path: str | os.PathLike[str] | EncodedImage, spec: Preprocessing) -> UInt8[Tensor, "c h w"]:
     """An image file as the model sees it, not yet normalised.
 
     Raises:

@@ -109,7 +109,11 @@ class SaveModelFolder(L.Callback):
             "versions": {name: version(name) for name in ("plain-vit", "torch", "lightning")},
         }
         card = ModelCard(
-            config=model.config, classes=data.classes, preprocessing=data.preprocessing, provenance=provenance
+            config=model.config,
+            classes=data.classes,
+            descriptions=data.source.descriptions,
+            preprocessing=data.preprocessing,
+            provenance=provenance,
         )
         save_model(model, card, self.folder)
 

@@ -88,9 +88,8 @@ def name_predictions(
     """The likeliest classes of each image, by name."""
     names = distinct(classes)
     probabilities, indices = log_probabilities.exp().topk(min(top_k, len(classes)))
-    in_memory = isinstance(part.images, Tensor)
     return Predictions(
-        images=[str(number) if in_memory else str(part.images[number]) for number in range(len(labels))],
+        images=part.names(),
         labels=[names[label] for label in labels.tolist()],
         classes=[[names[index] for index in row] for row in indices.tolist()],
         probabilities=probabilities.tolist(),

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from vit.data.module import ImageDataModule
-from vit.data.sources import Labelled
+from vit.data.sources import Labelled, Rows
 
 STORY = "run.json"
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "einops", "numpy", "pillow", "safetensors", "timm")
@@ -186,13 +186,18 @@ def fingerprint(part: Labelled) -> str:
     """SHA-256 that changes where the data does, in a second or less.
 
     Of images in memory all bytes count; of files their paths below the folder that holds them all, and the sizes of at
-    most 10,000 of them, evenly spaced, but not what is in them. Labels count in both.
+    most 10,000 of them, evenly spaced, but not what is in them; of rows of a larger file what that says of itself.
+    Labels count in all.
     """
     digest = hashlib.sha256(part.labels.contiguous().numpy().tobytes())
     if isinstance(part.images, Tensor):
         digest.update(part.images.contiguous().numpy().tobytes())
         return digest.hexdigest()
-    paths = [str(path) for path in part.images]
+    if isinstance(part.images, Rows):
+        digest.update(part.images.table.identity.encode())
+        digest.update(part.images.rows.numpy().tobytes())
+        return digest.hexdigest()
+    paths = part.names()
     together = os.path.commonpath(paths) if paths else ""
     digest.update("\n".join(os.path.relpath(path, together) for path in paths).encode("utf-8", "surrogateescape"))
     for path in paths[:: max(1, len(paths) // SIZES_LOOKED_AT)]:

@@ -1,0 +1,164 @@
+"""A folder of images, one folder a class: the layout that most people have."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from vit.data.decode import EXTENSIONS
+from vit.data.sources.classes import PARTS, check_classes, counted, in_order, listed, natural
+from vit.data.sources.labelled import Labelled, Source
+
+
+def folder(root: Path) -> Source:
+    """A folder of images: `train/CLASS/*.jpg`, and perhaps `val/` (or `validation/`) and `test/` beside `train/`.
+
+    Without `train/`, the classes are the folders in `root`. Class names are in natural order (2 before 10) and come
+    from the training part alone; the other parts are matched by name. Hidden folders and files are left out.
+
+    Raises:
+        FileNotFoundError: no such folder, no image in it, or a part without class folders.
+        ValueError: a class that only the validation or test part has.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.root={root} is not a folder; it should hold train/CLASS/*.jpg.")
+    folders = part_folders(root)
+    train_root = folders.get("train", root)
+    classes = class_folders(train_root)
+    _refuse_parts_as_classes(root, folders, classes)
+    train = labelled_files(train_root, classes)
+    notes = left_out(train_root)
+    parts: dict[str, Labelled] = {}
+    for part in ("val", "test") if "train" in folders else ():
+        if part in folders:
+            notes += check_classes(classes, class_folders(folders[part]), str(folders[part]))
+            notes += left_out(folders[part])
+            parts[part] = labelled_files(folders[part], classes)
+    return Source(classes=tuple(classes), train=train, val=parts.get("val"), test=parts.get("test"), notes=notes)
+
+
+def part_folders(root: Path) -> dict[str, Path]:
+    """Which folders in `root` hold the parts.
+
+    Raises:
+        ValueError: two folders for one part.
+    """
+    found: dict[str, Path] = {}
+    for part, names in PARTS.items():
+        there = [root / name for name in names if (root / name).is_dir()]
+        if len(there) > 1 and "train" in found:
+            raise ValueError(f"{' and '.join(map(str, there))} would both be the {part} part; keep one of them there.")
+        if there:
+            found[part] = there[0]
+    return found
+
+
+def class_folders(root: Path) -> dict[str, Path]:
+    """The visible folders in `root` by their names, which are the classes, in natural order.
+
+    Names are composed (NFC): macOS writes é as two characters, and a part from there must match one from elsewhere.
+
+    Raises:
+        FileNotFoundError: there are none; the message says what is there instead, and how to have it read.
+    """
+    found = {
+        unicodedata.normalize("NFC", entry.name): entry
+        for entry in root.iterdir()
+        if entry.is_dir() and not entry.name.startswith(".")
+    }
+    flat = root / "images"
+    if not found or (set(found) == {"images"} and not any(entry.is_dir() for entry in flat.iterdir())):
+        raise FileNotFoundError(_without_class_folders(root))
+    return {name: found[name] for name in in_order(found)}
+
+
+def image_files(root: Path) -> list[Path]:
+    """Image files in a folder and below it, in natural order; hidden files and folders left out.
+
+    Links to files and folders are followed, except a link to a folder that it lies in itself, which has no end.
+    """
+    return [path for path in _files(root, frozenset()) if path.suffix.lower() in EXTENSIONS]
+
+
+def labelled_files(root: Path, classes: Mapping[str, Path]) -> Labelled:
+    """The images of each class folder in `root`, numbered by the order of `classes`.
+
+    Raises:
+        FileNotFoundError: a class folder without an image.
+    """
+    numbers = {name: index for index, name in enumerate(classes)}
+    paths: list[Path] = []
+    labels: list[int] = []
+    for name, path in class_folders(root).items():
+        files = image_files(path)
+        if not files:
+            raise FileNotFoundError(f"{path} has no image; {what_was_there(path)}.")
+        paths += files
+        labels += [numbers[name]] * len(files)
+    return Labelled(paths, torch.tensor(labels))
+
+
+def left_out(root: Path) -> tuple[str, ...]:
+    """A note about image files that lie beside the class folders and so belong to no class."""
+    beside = [
+        path for path in root.iterdir() if path.suffix.lower() in EXTENSIONS and _visible(path) and not path.is_dir()
+    ]
+    names = listed(sorted((path.name for path in beside), key=natural), most=3)
+    return (f"{root} has images beside its class folders, which are left out: {names}.",) if beside else ()
+
+
+def what_was_there(root: Path) -> str:
+    """Which extensions were looked for below a folder without images, and which are there."""
+    others = Counter(path.suffix.lower() or "without extension" for path in _files(root, frozenset()))
+    found = f"found {counted(others)}" if others else "found no file at all"
+    return f"looked for {' '.join(sorted(EXTENSIONS))}, {found}"
+
+
+def _files(root: Path, above: frozenset[str]) -> Iterator[Path]:
+    """Visible files below a folder, each folder's in natural order; `above` are the folders that we came through."""
+    here = os.path.realpath(root)
+    if here in above:
+        return
+    above |= {here}
+    for entry in sorted(os.scandir(root), key=lambda entry: natural(entry.name)):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from _files(Path(entry.path), above)
+        else:
+            yield Path(entry.path)
+
+
+def _visible(path: Path) -> bool:
+    return not path.name.startswith(".")
+
+
+def _refuse_parts_as_classes(root: Path, folders: dict[str, Path], classes: dict[str, Path]) -> None:
+    """`val/` and `test/` alone are parts that lack `train/`, not two classes."""
+    if "train" not in folders and set(classes) <= {name for names in PARTS.values() for name in names}:
+        raise ValueError(
+            f"{root} has {' and '.join(classes)} but no train; put the training images there, as train/CLASS/*.jpg."
+        )
+
+
+def _without_class_folders(root: Path) -> str:
+    """What a folder is that has no class folders, by what lies in it, and what would read it."""
+    images = image_files(root)
+    if not images:
+        return f"{root} has no class folders; expected {root}/CLASS/*.jpg, one folder a class; {what_was_there(root)}."
+    flat = f"{root} has {len(images)} images ({images[0].name}, ...) but no class folders"
+    if (root / "val_annotations.txt").is_file():
+        return f"{flat}: this is Tiny-ImageNet's layout, which data.source=tiny_imagenet reads."
+    if images[0].name.startswith("ILSVRC2012_val_"):
+        return f"{flat}: this is ImageNet's flat validation folder, which data.source=imagenet reads with its labels."
+    tables = sorted(path.name for path in (root, root.parent) for path in path.glob("*.[ctp][sa][vr]*"))
+    hint = f" ({listed(tables, 3)} may be one)" if tables else ""
+    return (
+        f"{flat}; sort them into {root}/CLASS/, or have them read by a table of paths and labels{hint}: "
+        "data.source=table."
+    )
