@@ -12,7 +12,6 @@ from torch.testing import assert_close
 
 from vit.data.augment import Augmentation
 from vit.data.decode import UnreadableImageError
-from vit.data.loaders import FileImages, TensorImages
 from vit.data.module import ImageDataModule
 from vit.data.order import BatchKey
 from vit.data.sources import Columns
@@ -133,22 +132,6 @@ def test_a_damaged_training_file_stops_the_run_and_is_named(folder_of_classes: M
     (root / "train" / "dog" / "1.png").write_bytes(b"not an image")
     with pytest.raises(UnreadableImageError, match=r"dog.1\.png: not an image"):
         list(pictures(root).train_dataloader())
-
-
-def test_the_two_datasets_give_single_images_too(folder_of_classes: MakeFolder) -> None:
-    data = digits()
-    image, label = TensorImages(data.train.images, data.train.labels)[3]  # pyright: ignore
-    assert torch.equal(image, data.train.images[3])  # pyright: ignore
-    assert label == data.train.labels[3]
-    files = FileImages([Path("a")], torch.tensor([4]), lambda path: torch.ones(1))
-    assert [part.item() for part in files[0]] == [1, 4]
-
-
-def test_a_policy_works_on_every_image_by_itself() -> None:
-    images, labels = torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3)
-    seen = iter(range(1, 100))
-    changed, _ = TensorImages(images, labels, lambda image: image + next(seen)).__getitems__([0, 2])
-    assert changed[:, 0, 0, 0].tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,11 @@
     augment.py     random changes of training images, one by one in the workers or a batch at a time on the device
     order.py       seed, epoch -> which images, in which order, on which device
     loaders.py     an order, images -> batches
+    held.py        images held on the training device -> batches, by lookup
+    crops.py       shifts and mirroring, in that lookup
+    policy.py      the RandAugment family, a batch at a time
+    on_device.py   what is done to a batch on the device, put together
+    photographs.py image files -> images changed one by one, in the workers
     mix.py         a batch -> mixup, CutMix
     balance.py     labels -> weights of classes
     module.py      ImageDataModule: splits, batches, normalisation on the device

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import UInt8
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
 Policy = Literal["none", "trivial", "randaugment", "autoaugment_cifar10", "autoaugment_imagenet"]
 
@@ -30,6 +29,15 @@ class Augmentation:
 
     crop_scale: tuple[float, float] | None = None
     """Random resized crop of files: least and greatest share of the picture's area, 0.08 to 1 on ImageNet."""
+
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Least and greatest width by height of that crop, before it is resized to the model's shape."""
+
+    crop_interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    """How that crop is resized."""
+
+    color_jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    """Greatest random change of brightness, contrast, saturation (shares) and hue (turns, up to 0.5), of files."""
 
     policy: Policy = "none"
     """Colour and geometry, by torchvision: TrivialAugment, RandAugment (2 operations, magnitude 9) or AutoAugment."""
@@ -75,6 +83,15 @@ class Augmentation:
                 raise ValueError(f"{name}={value} must be a number of at least {least}.")
         if self.shift < 0:
             raise ValueError(f"shift={self.shift} must be 0 pixels or more.")
+        self._check_photographs()
+
+    def _check_photographs(self) -> None:
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1] < math.inf:
+            raise ValueError(f"crop_ratio={self.crop_ratio} must be two widths by height, 0 < least <= greatest.")
+        if not all(0 <= change < math.inf for change in self.color_jitter) or self.color_jitter[3] > 0.5:
+            raise ValueError(
+                f"color_jitter={self.color_jitter} must be four numbers of at least 0, the last, of hue, at most 0.5."
+            )
         if self.crop_scale is not None and not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             raise ValueError(
                 f"crop_scale={self.crop_scale} must be two shares of the area, 0 < least <= greatest <= 1."
@@ -98,42 +115,8 @@ def augment_image(augmentation: Augmentation) -> Callable[[Tensor], Tensor] | No
     return v2.AutoAugment(learned_on[augmentation.policy])
 
 
-def augment_batch(
-    images: UInt8[Tensor, "b c h w"], augmentation: Augmentation, generator: Generator | None = None
-) -> UInt8[Tensor, "b c h w"]:
-    """The part that works on a batch, every image changed in its own way, on the device where the images are.
-
-    Args:
-        images: Any number of them.
-        augmentation: The changes.
-        generator: Of the random numbers, on the images' device; torch's own where it is None.
-    """
-    if augmentation.shift:
-        images = _shift(images, augmentation.shift, augmentation.shift_probability, generator)
-    if augmentation.flip:
-        images = torch.where(_chosen(images, augmentation.flip, generator), images.flip(-1), images)
-    if augmentation.erase:
-        images = _erase(images, augmentation.erase, generator)
-    return images
-
-
-def _shift(
-    images: UInt8[Tensor, "b c h w"], most: int, probability: float, generator: Generator | None
-) -> UInt8[Tensor, "b c h w"]:
-    """Move every image by whole pixels: pad with black, then gather a window of the old size."""
-    b, _, h, w = images.shape
-    offsets = torch.randint(-most, most + 1, (2, b), device=images.device, generator=generator)
-    offsets = offsets * rearrange(_chosen(images, probability, generator), "b 1 1 1 -> b") + most
-    padded = F.pad(images, (most, most, most, most))
-    rows = rearrange(offsets[0], "b -> b 1 1 1") + rearrange(torch.arange(h, device=images.device), "h -> 1 1 h 1")
-    columns = rearrange(offsets[1], "b -> b 1 1 1") + rearrange(torch.arange(w, device=images.device), "w -> 1 1 1 w")
-    batch = repeat(torch.arange(b, device=images.device), "b -> b 1 1 1")
-    channels = rearrange(torch.arange(images.shape[1], device=images.device), "c -> 1 c 1 1")
-    return padded[batch, channels, rows, columns]
-
-
-def _erase(
-    images: UInt8[Tensor, "b c h w"], probability: float, generator: Generator | None
+def erase(
+    images: UInt8[Tensor, "b c h w"], probability: float, generator: Generator | None = None
 ) -> UInt8[Tensor, "b c h w"]:
     """Cover one rectangle of each chosen image, of 2 to 20 % of the area and up to 3 times as long as wide."""
     b, _, h, w = images.shape

@@ -10,7 +10,7 @@ global generator.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,14 +18,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vit.data.order import BatchKey, ImageKey, Order, Stream, evaluation_batches, keyed_randomness
-from vit.data.sources.labelled import ImageFile
+from vit.data.order import BatchKey, ImageKey, Order
 
 Batch = list[Any]
 """[images, labels] and, for training, the batch's key: what `ImageDataModule.on_after_batch_transfer` takes."""
-
-
-Change = Callable[[Tensor], Tensor]
 
 
 @runtime_checkable
@@ -126,7 +122,7 @@ class WorkerReader:
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
             timeout=timeout if num_workers > 0 else 0,
-            collate_fn=collate(dataset),
+            collate_fn=_as_it_is if isinstance(dataset, TensorImages) else None,
             generator=torch.Generator(),  # else every epoch takes a number of the global one, on which dropout depends
         )
 
@@ -137,21 +133,6 @@ class WorkerReader:
 
     def close(self) -> None:
         self._loader = None
-
-
-class DeviceReader:
-    """Indexes images that lie on the device as one tensor; nothing waits for the device."""
-
-    def __init__(self, images: Tensor, labels: Tensor, device: torch.device) -> None:
-        self.images, self.labels = images.to(device), labels.to(device)
-
-    def read(self, order: Order, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
-        indices, _ = order.epoch(epoch)
-        for batch in indices[start:].to(self.images.device, non_blocking=True):
-            yield self.images.index_select(0, batch), self.labels.index_select(0, batch)
-
-    def close(self) -> None:
-        pass
 
 
 class _KeyedBatches:
@@ -171,36 +152,22 @@ class _KeyedBatches:
         return 0 if self.order is None else len(self.order) - self.start
 
 
-def evaluation_loader(
-    dataset: Dataset[Any], batch_size: int, num_workers: int = 0, rank: int = 0, world_size: int = 1, **settings: Any
-) -> EvaluationLoader:
-    """Batches of images that are not changed, each image once over all devices: see `evaluation_batches`."""
-    batches = [batch.tolist() for batch in evaluation_batches(len(dataset), batch_size, rank, world_size)]  # pyright: ignore[reportArgumentType]
-    loader = DataLoader(
-        dataset,
-        batch_sampler=batches,  # pyright: ignore[reportArgumentType]
-        num_workers=num_workers,
-        collate_fn=collate(dataset),
-        generator=torch.Generator(),
-        **settings,
-    )
-    return EvaluationLoader(loader)
-
-
-def collate(dataset: Dataset[Any]) -> Callable[[Any], Any] | None:
-    """How a DataLoader is to make a batch of what the data set gives for a list of keys."""
-    return _as_it_is if isinstance(dataset, TensorImages) else None
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
-
-
 class EvaluationLoader:
-    """A DataLoader that Lightning leaves as it is: on several devices it would repeat images to make parts equal."""
+    """Batches of images that are not changed, each image once over all devices: see `evaluation_batches`.
 
-    def __init__(self, loader: DataLoader[Any]) -> None:
-        self.loader = loader
+    Lightning leaves it as it is; of a DataLoader it would repeat images to make the parts of several devices equal.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Any], batches: Sequence[Tensor], num_workers: int = 0, pin_memory: bool = False
+    ) -> None:
+        self.loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_sampler=[batch.tolist() for batch in batches],  # pyright: ignore[reportArgumentType]
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),
+        )
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -213,41 +180,19 @@ class EvaluationLoader:
 class TensorImages(Dataset[Any]):
     """Images held as one tensor, for workers: a batch is one indexing, torch's loader asks for it by `__getitems__`."""
 
-    def __init__(self, images: Tensor, labels: Tensor, change: Change | None = None) -> None:
-        self.images, self.labels, self.change = images, labels, change
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, key: ImageKey | int) -> tuple[Tensor, Tensor]:
-        images, labels = self.__getitems__([key])
-        return images[0], labels[0]
+    def __getitem__(self, key: ImageKey) -> tuple[Tensor, Tensor]:
+        return self.images[key.image], self.labels[key.image]
 
-    def __getitems__(self, keys: Sequence[ImageKey | int]) -> tuple[Tensor, Tensor]:
-        indices = [key if isinstance(key, int) else key.image for key in keys]
-        images = self.images[indices]
-        if self.change is not None:
-            images = torch.stack([_changed(image, self.change, key) for image, key in zip(images, keys, strict=True)])
-        return images, self.labels[indices]
+    def __getitems__(self, keys: Sequence[ImageKey]) -> tuple[Tensor, Tensor]:
+        indices = [key.image for key in keys]
+        return self.images[indices], self.labels[indices]
 
 
-class FileImages(Dataset[Any]):
-    """Images that are read from their files when asked for. A damaged file is an error that names it."""
-
-    def __init__(self, files: Sequence[ImageFile], labels: Tensor, read: Callable[[ImageFile], Tensor]) -> None:
-        self.files, self.labels, self.read = files, labels, read
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, key: ImageKey | int) -> tuple[Tensor, Tensor]:
-        index = key if isinstance(key, int) else key.image
-        return _changed(self.files[index], self.read, key), self.labels[index]
-
-
-def _changed(image: Any, change: Callable[[Any], Tensor], key: ImageKey | int) -> Tensor:
-    """Read or change an image, at random by its key; one asked for by its mere number meets no randomness."""
-    if isinstance(key, int):
-        return change(image)
-    with keyed_randomness(Stream.IMAGE, *key):
-        return change(image)
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from vit.data.augment import Augmentation, augment_batch, augment_image
+from vit.data.augment import Augmentation
 from vit.data.balance import Sampling, Weighting, describe
 from vit.data.balance import class_weights as class_weights_by_index
-from vit.data.decode import read_image
-from vit.data.loaders import (
-    Batch,
-    Change,
-    EvaluationLoader,
-    FileImages,
-    TensorImages,
-    TrainLoader,
-    WorkerReader,
-    evaluation_loader,
-)
+from vit.data.held import HeldEvaluation, HeldReader, fits
+from vit.data.loaders import Batch, EvaluationLoader, Reader, TensorImages, TrainLoader, WorkerReader
 from vit.data.mix import mix_batch
-from vit.data.order import Order, Stream, keyed_seed
-from vit.data.preprocess import load_image, normalise, to_tensor
+from vit.data.on_device import augment_batch
+from vit.data.order import Order, evaluation_batches
+from vit.data.photographs import Photographs
+from vit.data.preprocess import normalise
 from vit.data.sources import (
     Columns,
     Labelled,
@@ -41,7 +33,6 @@ from vit.data.sources import (
     stratified_split,
 )
 from vit.data.sources.classes import listed
-from vit.data.sources.labelled import ImageFile
 from vit.nn import Preprocessing
 from vit.nn.config import Size, pair
 from vit.nn.preprocessing import CropMode, Interpolation
@@ -75,6 +66,7 @@ class ImageDataModule(L.LightningDataModule):
         crop_pct: float = 1.0,
         crop_mode: CropMode = "center",
         num_workers: int | None = None,
+        hold_on_device: bool | Literal["auto"] = "auto",
         class_weights: Weighting = "none",
         sampling: Sampling = "shuffled",
     ) -> None:
@@ -102,18 +94,15 @@ class ImageDataModule(L.LightningDataModule):
             crop_pct: Share of the resized picture that the centre crop keeps in validation and prediction.
             crop_mode: Whether an oblong picture loses its ends, or is squashed to the model's shape whole.
             num_workers: Processes that read and augment images; by default one less than there are cores, at most 8,
-                and none where images are held in memory and need no augmentation one by one.
+                and none where the images are in memory.
+            hold_on_device: Keep images that are in memory (digits, CIFAR) on the training device and look the batches
+                up there, which is many times as fast; auto: where they take at most half of what is free.
             class_weights: Weights of the classes in the loss: none, auto (rare classes weigh more, so that all weigh
                 the same together), or a number by class name, 1 for those left out.
             sampling: Training images in random order, or balanced: every class equally often.
         """
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1.")
-        if num_workers is not None and num_workers < 0:
-            raise ValueError(f"num_workers={num_workers} must be 0 (the images are read by the main process) or more.")
-        if not 0 < val_fraction < 1:
-            raise ValueError(f"val_fraction={val_fraction} must be above 0 and below 1; 0.1 is usual.")
+        _check_numbers(batch_size, num_workers, val_fraction)
         self.source: Source = open_source(
             source,
             Path(root),
@@ -143,16 +132,24 @@ class ImageDataModule(L.LightningDataModule):
         """Of the loss, (classes,), or None where all classes weigh the same."""
         self._train_loader: TrainLoader | None = None
         self._place: dict[str, int] = {}
-        in_memory = isinstance(self.train.images, Tensor)
-        idle = in_memory and augmentation.policy == "none"  # workers would have nothing to do
-        self.num_workers = num_workers if num_workers is not None else 0 if idle else _default_workers()
+        self._left = augmentation  # what the reader of the images leaves to be done with the batch
+        self.num_workers = _default_workers(self.train) if num_workers is None else num_workers
+        self.hold_on_device: bool | Literal["auto"] = hold_on_device
         if isinstance(self.train.images, Tensor):
-            self._check_shape(source, self.train.images)
+            self._check_in_memory(source, self.train.images)
+        elif hold_on_device is True:
+            raise ValueError(f"hold_on_device=true, but the images of source={source} are files; leave it out.")
         if len(self.train) < batch_size:
             raise ValueError(f"batch_size={batch_size} is more than the {len(self.train)} training images.")
 
-    def _check_shape(self, source: SourceName, images: Tensor) -> None:
+    def _check_in_memory(self, source: SourceName, images: Tensor) -> None:
         """Images in memory are taken as they are, so that they must be what the model takes."""
+        if self.augmentation.crop_scale is not None or any(self.augmentation.color_jitter):
+            name = "crop_scale" if self.augmentation.crop_scale is not None else "color_jitter"
+            raise ValueError(
+                f"augmentation.{name} is for image files, and those of source={source} are in memory; "
+                "augmentation.shift and augmentation.policy are for them."
+            )
         spec, (channels, height, width) = self.preprocessing, images.shape[1:]
         if (height, width) != spec.image_size:
             wanted = spec.image_size[0] if spec.image_size[0] == spec.image_size[1] else spec.image_size
@@ -200,17 +197,16 @@ class ImageDataModule(L.LightningDataModule):
             rank=self._rank,
             world_size=self._world_size,
         )
-        reader = WorkerReader(self._dataset(self.train, training=True), self.num_workers, torch.cuda.is_available())
-        self._train_loader = TrainLoader(order, reader, self._limit(len(order)))
+        self._train_loader = TrainLoader(order, self._reader(), self._limit(len(order)))
         if self._place and self.trainer is not None:
             self._train_loader.load_state_dict(self._place)
         return self._train_loader
 
-    def val_dataloader(self) -> EvaluationLoader:
+    def val_dataloader(self) -> EvaluationLoader | HeldEvaluation:
         assert self.val is not None
         return self._evaluation_loader(self.val)
 
-    def test_dataloader(self) -> EvaluationLoader:
+    def test_dataloader(self) -> EvaluationLoader | HeldEvaluation:
         if self.source.test is None:
             raise ValueError("this data has no test part; for a folder of images put one beside train/, as test/CLASS.")
         return self._evaluation_loader(self.source.test)
@@ -248,8 +244,7 @@ class ImageDataModule(L.LightningDataModule):
             images, labels = batch
             return [normalise(images, self.preprocessing), labels]
         images, labels, key = batch
-        generator = torch.Generator(images.device).manual_seed(keyed_seed(Stream.BATCH, *key))
-        images = normalise(augment_batch(images, self.augmentation, generator), self.preprocessing)
+        images = normalise(augment_batch(images, self._left, key), self.preprocessing)
         if self._mixes_in(key.epoch):
             return [*mix_batch(images, labels, self.augmentation, self.num_classes, key)]
         return [images, labels]
@@ -266,21 +261,33 @@ class ImageDataModule(L.LightningDataModule):
             )
         return epoch < epochs - self.augmentation.mix_off_epochs
 
-    def _dataset(self, part: Labelled, training: bool = False) -> Dataset[Any]:
-        change = augment_image(self.augmentation) if training else None
-        if isinstance(part.images, Tensor):
-            return TensorImages(part.images, part.labels, change)
-        # partials of functions, since workers that are not forked get the dataset pickled
-        if not training:
-            return FileImages(part.images, part.labels, partial(_read, self.preprocessing))
-        read = partial(_read_at_random, self.preprocessing, self.augmentation.crop_scale, change)
-        return FileImages(part.images, part.labels, read)
+    def _reader(self) -> Reader:
+        """Who reads the training images, and with that what of the augmentation is left for the batch."""
+        images, labels = self.train.images, self.train.labels
+        self._left = self.augmentation
+        if not isinstance(images, Tensor):
+            self._left = replace(self.augmentation, flip=0.0, policy="none")
+            photographs = Photographs(images, labels, self.preprocessing, self.augmentation)
+            return WorkerReader(photographs, self.num_workers, pin_memory=self._device.type == "cuda")
+        hold = self.hold_on_device
+        if hold == "auto":
+            hold = fits(images, self.augmentation, self._device)
+        if hold:
+            self._left = replace(self.augmentation, shift=0, flip=0.0)
+            return HeldReader(images, labels, self._device, self.augmentation)
+        return WorkerReader(TensorImages(images, labels), self.num_workers, pin_memory=self._device.type == "cuda")
 
-    def _evaluation_loader(self, part: Labelled) -> EvaluationLoader:
-        dataset = self._dataset(part)
-        workers = 0 if isinstance(part.images, Tensor) else self.num_workers
-        pin = torch.cuda.is_available()
-        return evaluation_loader(dataset, self.batch_size, workers, self._rank, self._world_size, pin_memory=pin)
+    def _evaluation_loader(self, part: Labelled) -> EvaluationLoader | HeldEvaluation:
+        batches = evaluation_batches(len(part), self.batch_size, self._rank, self._world_size)
+        if isinstance(part.images, Tensor):
+            return HeldEvaluation(part.images, part.labels, batches, self._device)
+        photographs = Photographs(part.images, part.labels, self.preprocessing)
+        return EvaluationLoader(photographs, batches, self.num_workers, pin_memory=self._device.type == "cuda")
+
+    @property
+    def _device(self) -> torch.device:
+        """The one that this process trains on."""
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     @property
     def _rank(self) -> int:
@@ -311,22 +318,14 @@ def _subset(
     return train if per_class is None else some_of_each_class(train, per_class, seed, classes)
 
 
-def _read(spec: Preprocessing, file: ImageFile) -> Tensor:
-    return load_image(file, spec)
+def _check_numbers(batch_size: int, num_workers: int | None, val_fraction: float) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1.")
+    if num_workers is not None and num_workers < 0:
+        raise ValueError(f"num_workers={num_workers} must be 0 (the images are read by the main process) or more.")
+    if not 0 < val_fraction < 1:
+        raise ValueError(f"val_fraction={val_fraction} must be above 0 and below 1; 0.1 is usual.")
 
 
-def _read_at_random(
-    spec: Preprocessing, scale: tuple[float, float] | None, change: Change | None, file: ImageFile
-) -> Tensor:
-    from torchvision.transforms import v2
-
-    if scale is None:
-        image = load_image(file, spec)
-    else:
-        picture = to_tensor(read_image(file, spec.channels))
-        image = v2.RandomResizedCrop(spec.image_size, scale=scale, antialias=True)(picture)
-    return image if change is None else change(image)
-
-
-def _default_workers() -> int:
-    return min(max((os.cpu_count() or 1) - 1, 1), 8)
+def _default_workers(train: Labelled) -> int:
+    return 0 if isinstance(train.images, Tensor) else min(max((os.cpu_count() or 1) - 1, 1), 8)

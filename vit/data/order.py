@@ -25,6 +25,8 @@ class Stream(IntEnum):
     IMAGE = 2
     BATCH = 3
     MIX = 4
+    CROP = 5
+    POLICY = 6
 
 
 class ImageKey(NamedTuple):
