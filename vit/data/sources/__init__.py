@@ -3,7 +3,8 @@
     labelled.py     what every source gives: images with the index of their class, in parts
     classes.py      the class contract: names and their order, by the training part
     split.py        a part -> two parts, or fewer images, every class in its share
-    digits.py, cifar.py, folder.py, table.py, imagenet.py, huggingface.py    one file a kind of source
+    digits.py, cifar.py, folder.py, table.py, imagenet.py, huggingface.py, shards.py
+                    one file a kind of source
 
 A source knows nothing of batches or augmentation. Its images are either one tensor (small ones, all of one size) or
 files that are read when they are needed.
@@ -22,10 +23,13 @@ from vit.data.sources.folder import class_folders, folder, image_files
 from vit.data.sources.huggingface import huggingface
 from vit.data.sources.imagenet import imagenet, tiny_imagenet
 from vit.data.sources.labelled import Labelled, Rows, Source
+from vit.data.sources.shards import shards
 from vit.data.sources.split import share_of_each_class, some_of_each_class, stratified_split, with_test_apart
 from vit.data.sources.table import Columns, table
 
-SourceName = Literal["digits", "cifar10", "cifar100", "folder", "table", "imagenet", "tiny_imagenet", "huggingface"]
+SourceName = Literal[
+    "digits", "cifar10", "cifar100", "folder", "table", "imagenet", "tiny_imagenet", "huggingface", "shards"
+]
 
 SOURCES: dict[SourceName, Callable[..., Source]] = {
     "digits": digits,
@@ -36,6 +40,7 @@ SOURCES: dict[SourceName, Callable[..., Source]] = {
     "imagenet": imagenet,
     "tiny_imagenet": tiny_imagenet,
     "huggingface": huggingface,
+    "shards": shards,
 }
 
 __all__ = [
@@ -54,6 +59,7 @@ __all__ = [
     "image_files",
     "imagenet",
     "open_source",
+    "shards",
     "share_of_each_class",
     "some_of_each_class",
     "stratified_split",
