@@ -3,71 +3,147 @@
 from __future__ import annotations
 
 import sys
-from itertools import count
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
+from jsonargparse import ArgumentParser, Namespace
 from PIL import Image
 
-from vit.explain import Explanation, explain
-from vit.explain.rollout import HeadFusion
+from vit.cli.explain_settings import add_settings, class_index, given_settings
+from vit.explain import METHODS
+from vit.explain.draw.files import Film, require_free, save_index, stems, without_ours
+from vit.explain.draw.scale import OPACITY, Look
+from vit.explain.explain import method_named
 from vit.parsing import add_model_and_images, command_parser, exit_code
 from vit.predict import Failure, Predictor, find_images
 
+KINDS = {
+    "overlay": "draw the maps of the methods over the picture; done where no other kind is asked for",
+    "heads": "draw a contact sheet: what the class token attends to, in every layer and head",
+    "growth": "draw the rollout after every layer, as a contact sheet and as a film",
+    "html": "write a page to explore offline: point at a patch, see what it attends to in each layer",
+    "xray": "draw one page about the model: positions, patch filters, how far and how widely its heads look",
+}
+
 
 def run(arguments: list[str]) -> int:
-    """Draw one PNG for each image; exit code 1 where a file could not be read (named on stderr, the others drawn)."""
-    parser = command_parser("explain", "Draw attention rollout (Abnar & Zuidema 2020) over images.")
-    add_model_and_images(parser)
-    parser.add_argument("--output", type=str, default="explanations", help="folder for the pictures")
-    parser.add_argument("--head-fusion", type=HeadFusion, default="mean", help="how the heads of a layer are fused")
-    parser.add_argument("--discard-ratio", type=float, default=0.0, help="share of the smallest weights left out")
-    parser.add_argument("--start-layer", type=int, default=0, help="first layer that counts; 0 is nearest the image")
-    parser.add_argument("--residual", type=float, default=0.5, help="share of a step that stays where it is")
-    args = parser.parse_args(arguments)
-    paths = find_images(args.images)
+    """Draw; exit code 1 where a file could not be read (named on stderr, the others drawn), 2 where none could."""
+    args = _parser().parse_args(arguments)
+    output, kinds = Path(args.output), [kind for kind in KINDS if args[kind]] or ["overlay"]
+    methods = list(dict.fromkeys(args.method))
+    _check(args, kinds, methods)
+    settings = given_settings(args, [*methods, *(["rollout"] if "growth" in kinds else [])])
+    paths = list(dict.fromkeys(without_ours(find_images(args.images), output)))
+    if not paths:
+        raise ValueError("these images were all drawn by vit explain; give it the photographs themselves.")
+    look = Look(opacity=args.opacity, smooth=args.smooth)
     predictor = Predictor.load(args.model, args.device)
-    output = Path(args.output)
-    settings = {
-        "head_fusion": args.head_fusion,
-        "discard_ratio": args.discard_ratio,
-        "start_layer": args.start_layer,
-        "residual": args.residual,
-    }
-    failures = 0
-    names = _names(paths)
-    for path in paths:
-        picture = predictor.read_or_failure(path)
-        if isinstance(picture, Failure):
-            failures += 1
-            print(f"error: {picture.reason}", file=sys.stderr)
-            continue
-        explanation = explain(predictor.model, predictor.images([picture]), "rollout", **settings)
-        print(_draw(predictor, picture, explanation, path, output / names[path]))
-    return exit_code(failures, len(paths))
+    from vit.cli.explain_draw import Artist, Wish  # brings matplotlib, and wrong input should not wait for that
 
-
-def _draw(predictor: Predictor, picture: Image.Image, explanation: Explanation, path: str, target: Path) -> Path:
-    from vit.explain.overlay import draw, save
-
-    target_class = int(explanation.target[0])
-    name = predictor.card.label(target_class)
-    probability = float(explanation.probabilities[0, target_class])
-    caption = (
-        f"{Path(path).name}: share of each patch in the {explanation.method} of what the head reads; patches have "
-        f"{100 * float(explanation.maps[0].sum()):.0f} % together.\nThe same for every class: it says where the model "
-        "looked, not what for."
+    wish = Wish(
+        kinds=kinds,
+        settings={method: settings[method] for method in methods},
+        growth=settings.get("rollout", {}),
+        targets=list(dict.fromkeys(class_index(predictor.card, name) for name in args.target or ())),
+        top_k=args.top_k or 1,
+        look=look,
+        shared_scale=args.shared_scale,
+        film=args.film,
+        arrays=args.npy,
     )
-    save(draw(picture, explanation.maps[0], f"{name}  {100 * probability:.1f} %", caption), target)
-    return target
+    artist = Artist(predictor, wish)
+    bases = {path: output / stem for path, stem in stems(paths).items()}
+    files = [file for base in bases.values() for file in artist.files(base)]
+    sheets = [output / "index.html"] * (len(paths) > 1) if files else []
+    require_free([*files, *sheets, *([output / "xray.png"] if "xray" in kinds else [])])
+    failures = _Failures()
+    if "xray" in kinds:
+        _xray(predictor, args.model, failures.left_out(predictor, paths), output / "xray.png")
+    drawn: dict[str, list[Path]] = {}
+    for work in artist.works(failures.left_out(predictor, paths)) if files else ():
+        drawn[work.path] = artist.draw(work, bases[work.path])
+        print(*drawn[work.path], sep="\n", flush=True)
+    if sheets and drawn:
+        save_index(drawn, sheets[0], f"{Path(args.model)}: {len(drawn)} images explained")
+        print(sheets[0])
+    return exit_code(len(failures.named), len(paths))
 
 
-def _names(paths: list[str]) -> dict[str, str]:
-    """NAME.rollout.png for each image, with its folder in front where another has its name, and a number if need be."""
-    names: dict[str, str] = {}
-    for path in dict.fromkeys(paths):
-        given = Path(path)
-        alone = sum(Path(other).stem == given.stem for other in set(paths)) == 1
-        stem = given.stem if alone else "-".join([*given.parent.parts[-1:], given.name.replace(".", "-")])
-        free = (stem if number == 1 else f"{stem}-{number}" for number in count(1))
-        names[path] = next(name for name in (f"{one}.rollout.png" for one in free) if name not in names.values())
-    return names
+class _Failures:
+    """Files that cannot be read: each is named once, however often they are gone through."""
+
+    def __init__(self) -> None:
+        self.named: set[str] = set()
+
+    def left_out(self, predictor: Predictor, paths: Sequence[str]) -> Iterator[tuple[str, Image.Image]]:
+        """The pictures that can be read."""
+        for path in paths:
+            picture = predictor.read_or_failure(path)
+            if not isinstance(picture, Failure):
+                yield path, picture
+            elif path not in self.named:
+                self.named.add(path)
+                print(f"error: {picture.reason}", file=sys.stderr)
+
+
+def _parser() -> ArgumentParser:
+    parser = command_parser(
+        "explain",
+        "Draw what a model attends to. Files that vit explain drew before are replaced, no other file is.",
+    )
+    add_model_and_images(parser)
+    parser.add_argument("--output", type=str, default="explanations", help="folder for what is drawn")
+    for kind, what in KINDS.items():
+        parser.add_argument(f"--{kind}", action="store_true", help=what)
+    parser.add_argument("--npy", action="store_true", help="write the numbers, too: .npy, and .json that says of what")
+    parser.add_argument("--method", type=str, nargs="+", default=["rollout"], help=_methods())
+    parser.add_argument(
+        "--target", type=str, nargs="+", help="classes to explain, by name or number; else the likeliest"
+    )
+    parser.add_argument("--top-k", type=int, help="explain this many of the likeliest classes side by side")
+    parser.add_argument("--shared-scale", action="store_true", help="the same colours for the same scores everywhere")
+    parser.add_argument("--opacity", type=float, default=OPACITY, help="of the map over the picture, from 0 to 1")
+    parser.add_argument("--smooth", action="store_true", help="let colours run into each other from patch to patch")
+    parser.add_argument("--film", type=Film, default="gif", help="form of --growth: gif opens anywhere, webp is truer")
+    add_settings(parser)
+    return parser
+
+
+def _methods() -> str:
+    kinds = {True: "of the class", False: "the same for every class"}
+    return "; ".join(f"{name}: {known.title}, {kinds[known.class_specific]}" for name, known in METHODS.items())
+
+
+def _check(args: Namespace, kinds: Sequence[str], methods: Sequence[str]) -> None:
+    """Raise a `ValueError` for what can be known to be wrong before anything is loaded."""
+    by_class = [method_named(method).class_specific for method in methods]
+    if args.target and args.top_k is not None:
+        raise ValueError("--target names classes and --top-k takes the likeliest ones; give one of the two.")
+    if args.top_k is not None and args.top_k < 1:
+        raise ValueError(f"--top-k {args.top_k} must be at least 1.")
+    if (args.target or args.top_k) and not ("overlay" in kinds and any(by_class)):
+        able = ", ".join(name for name, known in METHODS.items() if known.class_specific)
+        what = " and ".join(methods) if "overlay" in kinds else " and ".join(f"--{kind}" for kind in kinds)
+        raise ValueError(f"a class changes nothing in {what}, the same for all; methods of a class: {able}.")
+    if args.npy and not {"overlay", "heads", "growth"} & set(kinds):
+        raise ValueError("--npy writes the numbers of --overlay, --heads and --growth; ask for one of them, too.")
+
+
+def _xray(predictor: Predictor, model: str, pictures: Iterator[tuple[str, Image.Image]], file: Path) -> None:
+    """Draw the page, if there is a picture."""
+    from vit.explain.draw.xray import draw_xray
+    from vit.explain.xray import heads_of
+
+    first = next(pictures, None)
+    if first is None:
+        return
+    batches = (predictor.images([picture]) for _, picture in chain([first], pictures))
+    config = predictor.model.config
+    caption = (
+        f"{model}: {config.depth} layers of {config.num_heads} heads, {config.grid[0]} x {config.grid[1]} patches of "
+        f"{config.patch_hw[0]} x {config.patch_hw[1]} pixels, {config.embed_dim} channels. After Dosovitskiy et al. "
+        "2021, figure 7."
+    )
+    draw_xray(predictor.model, heads_of(predictor.model, batches), "the model inside", caption).save(file)
+    print(file)

@@ -9,7 +9,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from vit.explain.rollout import HeadFusion, rollout
+from vit.explain.rollout import HeadFusion, check_shares, rollout
 from vit.nn import ViT
 
 
@@ -58,16 +58,21 @@ def head_maps(seen: Seen) -> Float[Tensor, "b layers heads gh gw"]:
 
 
 def growth(
-    seen: Seen, head_fusion: HeadFusion = "mean", discard_ratio: float = 0.0, residual: float = 0.5
+    seen: Seen,
+    head_fusion: HeadFusion = "mean",
+    discard_ratio: float = 0.0,
+    start_layer: int = 0,
+    residual: float = 0.5,
 ) -> Float[Tensor, "b layers gh gw"]:
-    """The rollout after every layer, as if the model ended there: the last map is the whole rollout.
+    """The rollout after every layer from `start_layer` on, as if the model ended there: the last map is the rollout.
 
-    Arguments are those of `vit.rollout`. Before layer 0 the class token knows no patch at all, so that its map is
-    empty; of a mean over patches it is even.
+    Arguments are those of `vit.rollout`, and so are the errors. Before layer 0 the class token knows no patch at all,
+    so that its map would be empty; of a mean over patches it would be even.
     """
+    check_shares(len(seen.attention), head_fusion, discard_ratio, start_layer, residual)
     result = []
     state = torch.eye(seen.attention.shape[-1], device=seen.attention.device).expand(seen.read.shape[0], -1, -1)
-    for weights in seen.attention:
+    for weights in seen.attention[start_layer:]:
         # one layer's rollout times what the earlier layers came to
         state = rollout(weights[None], head_fusion, discard_ratio, residual=residual) @ state
         result.append(einsum(seen.read, state, "b i, b i j -> b j"))

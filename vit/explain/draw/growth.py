@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from vit.explain.draw.overlay import Look, enlarge_picture, panel_size
-from vit.explain.draw.scale import Scale, enlarge, lay_over
-from vit.explain.draw.sheet import GREY, HEADING, MARGIN, MARK, SMALL, TITLE, Sheet, write_whole
-
-Film = Literal["gif", "webp"]
+from vit.explain.draw.files import MARK, Film, write_whole
+from vit.explain.draw.overlay import enlarge_picture, panel_size
+from vit.explain.draw.scale import Look, Scale, enlarge, lay_over
+from vit.explain.draw.sheet import GREY, HEADING, MARGIN, SMALL, TITLE, Sheet
 
 SIDE, FILM_SIDE = 240, 320
 GAP = 20
 ACROSS = (4, 5, 6)
 """Maps beside each other on the contact sheet: whichever leaves the fewest places empty."""
 
+GREYS = 48
+"""Of the 256 colours of a GIF."""
+
 SECONDS, LAST_SECONDS = 0.6, 2.4
 """How long a frame of the film stands, and its last one."""
 
 
 def draw_growth(
-    picture: Image.Image, maps: Float[np.ndarray, "layers gh gw"], title: str, caption: str, look: Look | None = None
+    picture: Image.Image,
+    maps: Float[np.ndarray, "layers gh gw"],
+    title: str,
+    caption: str,
+    look: Look | None = None,
+    first: int = 0,
 ) -> Sheet:
-    """The picture, then the map after every layer, in reading order, all in one scale."""
+    """The picture, then the map after every layer, all in one scale; `first` is the number of the first layer."""
     look, scale = look or Look(), Scale.of([maps])
     size = panel_size(picture.size, maps.shape[1:], SIDE)
     across = max(size[1], 200) + GAP
@@ -38,7 +44,7 @@ def draw_growth(
     saw = enlarge_picture(picture, size)
     top = sheet.text(title, MARGIN, MARGIN, wide, size=TITLE, bold=True) + 12
     panels = [("what the model saw", "", saw)]
-    for layer, scores in enumerate(maps):
+    for layer, scores in enumerate(maps, start=first):
         over = lay_over(saw, scale.colours(enlarge(scores, size, look.smooth)), look.opacity)
         panels.append((f"after layer {layer}", _held(scores), over))
     end = top
@@ -56,7 +62,7 @@ def draw_growth(
 
 
 def film_frames(
-    picture: Image.Image, maps: Float[np.ndarray, "layers gh gw"], title: str, look: Look | None = None
+    picture: Image.Image, maps: Float[np.ndarray, "layers gh gw"], title: str, look: Look | None = None, first: int = 0
 ) -> list[Image.Image]:
     """A frame for every layer, the picture at its side, all in one scale and of one size."""
     look, scale = look or Look(), Scale.of([maps])
@@ -64,12 +70,17 @@ def film_frames(
     column = max(size[1], 260)
     saw = enlarge_picture(picture, size)
     frames = []
-    for layer, scores in enumerate(maps):
+    for layer, scores in enumerate(maps, start=first):
         sheet = Sheet(2 * MARGIN + 2 * column + GAP)
         wide, right = sheet.width - 2 * MARGIN, MARGIN + column + GAP
         top = sheet.text(title, MARGIN, MARGIN, wide, size=HEADING, bold=True) + 8
         sheet.text("what the model saw", MARGIN, top, column)
-        top = sheet.text(f"rollout after layer {layer} (0 to {len(maps) - 1})", right, top, column, bold=True) + 4
+        top = (
+            sheet.text(
+                f"rollout after layer {layer} ({first} to {first + len(maps) - 1})", right, top, column, bold=True
+            )
+            + 4
+        )
         sheet.picture(np.repeat(saw.mean(axis=-1, keepdims=True), 3, axis=-1).astype(np.uint8), MARGIN, top)
         over = lay_over(saw, scale.colours(enlarge(scores, size, look.smooth)), look.opacity)
         end = sheet.bar(scale, right, sheet.picture(over, right, top) + 8, column)
@@ -87,7 +98,7 @@ def save_film(frames: Sequence[Image.Image], path: Path, kind: Film) -> None:
     durations = [round(1000 * SECONDS)] * (len(frames) - 1) + [round(1000 * LAST_SECONDS)]
     if kind == "gif":
         palette = _palette(frames)
-        frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+        frames = [_in_256_colours(frame, palette) for frame in frames]
         options = {"comment": MARK.encode(), "optimize": True}
     else:
         options = {"xmp": MARK.encode(), "quality": 90, "method": 4}
@@ -101,14 +112,25 @@ def save_film(frames: Sequence[Image.Image], path: Path, kind: Film) -> None:
 
 
 def _palette(frames: Sequence[Image.Image]) -> Image.Image:
-    """256 colours: those of the bar and greys first, which would lose to the many shades of the map otherwise."""
-    ramp = Scale(greatest=1.0).colours(np.linspace(0, 1, 48))
-    greys = np.repeat(np.linspace(0, 255, 48).astype(np.uint8)[:, None], 3, axis=1)
+    """256 colours: greys and those of the bar first, which would lose to the many shades of the map otherwise."""
+    greys = np.repeat(np.linspace(0, 255, GREYS).astype(np.uint8)[:, None], 3, axis=1)
+    ramp = Scale(greatest=1.0).colours(np.linspace(0, 1, GREYS))
     strip = Image.fromarray(np.concatenate([np.asarray(frame) for frame in frames]))
-    found = strip.quantize(256 - len(ramp) - len(greys), method=Image.Quantize.MEDIANCUT).getpalette() or []
+    found = strip.quantize(256 - 2 * GREYS, method=Image.Quantize.MEDIANCUT).getpalette() or []
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*ramp.ravel().tolist(), *greys.ravel().tolist(), *found])
+    palette.putpalette([*greys.ravel().tolist(), *ramp.ravel().tolist(), *found])
     return palette
+
+
+def _in_256_colours(frame: Image.Image, palette: Image.Image) -> Image.Image:
+    """A frame in the colours of the palette; greys exactly, as Pillow finds only nearly the nearest colour."""
+    quantized = frame.quantize(palette=palette, dither=Image.Dither.NONE)
+    pixels, indices = np.asarray(frame), np.array(quantized)
+    grey = (pixels == pixels[..., :1]).all(axis=-1)
+    indices[grey] = np.rint(pixels[grey, 0] * ((GREYS - 1) / 255)).astype(np.uint8)
+    exact = Image.frombytes("P", frame.size, indices.tobytes())
+    exact.putpalette(palette.getpalette() or [])
+    return exact
 
 
 def _held(scores: Float[np.ndarray, "gh gw"]) -> str:

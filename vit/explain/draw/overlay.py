@@ -10,11 +10,8 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from vit.explain.draw.scale import Pixels, Scale, Scores, enlarge, lay_over
+from vit.explain.draw.scale import Look, Pixels, Scale, Scores, enlarge, lay_over
 from vit.explain.draw.sheet import GREY, HEADING, MARGIN, SMALL, TITLE, Sheet
-
-OPACITY = 0.65
-"""Of the map where it lies on the picture."""
 
 HARD = 128
 """Pictures of fewer pixels a side are enlarged pixel by pixel, never blurred."""
@@ -59,21 +56,6 @@ class Map:
         """What stands under the colour bar."""
         what = "share of each patch" if self.scale.unit == "share" else "score of each patch"
         return f"{what}; {self.scope}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """How maps are shown; it changes no score."""
-
-    opacity: float = OPACITY
-    """Of the map over the picture, from 0 (only the picture) to 1 (only the map)."""
-
-    smooth: bool = False
-    """Whether colours run into each other from patch to patch; else every patch is one even rectangle."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.opacity <= 1:
-            raise ValueError(f"opacity={self.opacity} must be from 0 (only the picture) to 1 (only the map).")
 
 
 def draw(

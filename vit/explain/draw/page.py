@@ -13,17 +13,16 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange, reduce
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from PIL import Image
 from torch import Tensor
 
+from vit.explain.draw.files import MARK, write_whole
 from vit.explain.draw.scale import Scale
-from vit.explain.draw.sheet import MARK, write_whole
 from vit.explain.rollout import rollout
 
 MOST_BYTES = 3_000_000
@@ -161,7 +160,7 @@ def _pack(rows: Float[Tensor, "layers m m"], num_prefix: int) -> dict[str, str]:
     return {"levels": _text(levels), "greatest": _text(greatest.astype("<f4")), "prefix": _text(prefix.astype("<f4"))}
 
 
-def _text(array: np.ndarray[Any, Any]) -> str:
+def _text(array: Shaped[np.ndarray, ...]) -> str:
     return b64encode(np.ascontiguousarray(array).tobytes()).decode()
 
 

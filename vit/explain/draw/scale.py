@@ -21,6 +21,10 @@ DIVERGING = "RdBu_r"
 """Red for, blue against, white for neither: the two ends differ to the colour-blind too."""
 
 
+OPACITY = 0.65
+"""Of the map where it lies on the picture."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scale:
     """A range of scores and the colours it runs through. It holds every score that it was made of: nothing is clipped.
@@ -39,7 +43,7 @@ class Scale:
     """Whether scores are parts of a whole, written in percent, or numbers without a unit."""
 
     @classmethod
-    def of(cls, maps: Iterable[Scores], *, signed: bool = False, unit: Unit = "share") -> Scale:
+    def of(cls, maps: Iterable[Float[np.ndarray, ...]], *, signed: bool = False, unit: Unit = "share") -> Scale:
         """The scale that just holds these maps.
 
         Raises:
@@ -69,6 +73,21 @@ class Scale:
 
     def __str__(self) -> str:
         return f"{self.number(self.least)} to {self.number(self.greatest)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How maps are shown; it changes no score."""
+
+    opacity: float = OPACITY
+    """Of the map over the picture, from 0 (only the picture) to 1 (only the map)."""
+
+    smooth: bool = False
+    """Whether colours run into each other from patch to patch; else every patch is one even rectangle."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.opacity <= 1:
+            raise ValueError(f"opacity={self.opacity} must be from 0 (only the picture) to 1 (only the map).")
 
 
 def enlarge(scores: Scores, size: tuple[int, int], smooth: bool = False) -> Float[np.ndarray, "h w"]:

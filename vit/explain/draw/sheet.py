@@ -16,12 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
+from vit.explain.draw.files import save_png
 from vit.explain.draw.scale import Pixels, Scale
-
-MARK = "made by vit explain (plain-vit)"
-"""Stands in every file that is drawn, by which it is known again and may be replaced."""
 
 DPI = 100
 MARGIN = 24
@@ -59,7 +57,7 @@ class Sheet:
         colour: str = INK,
     ) -> int:
         """Write words into a column, broken into lines; returns where they end."""
-        column = {"left": left, "centre": left + width / 2, "right": left + width}[align]
+        column = {"left": left, "centre": left + width // 2, "right": left + width}[align]
         lines = wrapped(words, width, size, bold)
         for number, line in enumerate(lines):
             self._line(line, column, top + number * line_height(size) + size, size, align, bold, colour)
@@ -99,9 +97,7 @@ class Sheet:
         """Write it as PNG, in a folder that is made where needed; an unfinished file never bears the name."""
         save_png(self.render(), path)
 
-    def _line(
-        self, line: str, column: float, baseline: float, size: int, align: Align, bold: bool, colour: str
-    ) -> None:
+    def _line(self, line: str, column: int, baseline: int, size: int, align: Align, bold: bool, colour: str) -> None:
         self._marks.append(
             lambda figure: figure.text(
                 column / self.width,
@@ -126,7 +122,7 @@ def line_height(size: int) -> int:
     return round(1.35 * size)
 
 
-def wrapped(words: str, width: float, size: int, bold: bool = False) -> list[str]:
+def wrapped(words: str, width: int, size: int, bold: bool = False) -> list[str]:
     """Lines that fit the width; a word that is wider than a line is broken, and line ends of the text are kept."""
     lines: list[str] = []
     for paragraph in words.split("\n"):
@@ -154,25 +150,7 @@ def points(size: int) -> float:
     return size * 72 / DPI
 
 
-def save_png(picture: Image.Image, path: Path) -> None:
-    """Write a PNG that bears our mark; an unfinished file never bears the name."""
-    notes = PngImagePlugin.PngInfo()
-    notes.add_text("Software", MARK)
-    write_whole(path, lambda unfinished: picture.save(unfinished, format="png", pnginfo=notes))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file under another name, and give it its own when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.tmp")
-    try:
-        write(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _broken(word: str, width: float, size: int, bold: bool) -> list[str]:
+def _broken(word: str, width: int, size: int, bold: bool) -> list[str]:
     parts = [""]
     for letter in word:
         if parts[-1] and text_width(parts[-1] + letter, size, bold) > width:

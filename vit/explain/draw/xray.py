@@ -142,7 +142,9 @@ def _tile_colours(similarity: Float[np.ndarray, "rows columns gh gw"], scale: Sc
     return _montage(tiles, columns=similarity.shape[1], gap=3, paper=64)  # white is a colour of the scale
 
 
-def _montage(tiles: UInt8[np.ndarray, "count h w 3"], columns: int, gap: int = 4, paper: int = 255) -> Pixels:
+def _montage(
+    tiles: UInt8[np.ndarray, "count th tw 3"], columns: int, gap: int = 4, paper: int = 255
+) -> UInt8[np.ndarray, "h w 3"]:
     """Tiles in rows, each enlarged by the whole number that lets a row fit its column, with paper between."""
     times = max(1, (HALF // columns - gap) // tiles.shape[2])
     tiles = tiles.repeat(times, axis=1).repeat(times, axis=2)
