@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from vit.explain.overlay import COLOURS, save
 
 from vit.data.preprocess import normalise
 from vit.data.sources import digits
 from vit.explain import explain
-from vit.explain.overlay import COLOURS, save
 from vit.weights import load_model, read_card
 
 SHOWN = range(10)

@@ -211,8 +211,9 @@ def test_images_of_one_name_get_pictures_of_different_names(
     output = tmp_path / "maps"
     assert main(["explain", *paths, "--model", finished_run.model, "--output", str(output)]) == 0
     written = [Path(line).name for line in capsys.readouterr().out.splitlines()]
-    assert written == [f"{name}.rollout.png" for name in ("cat-1-png", "cat-1-png-2", "dog-1-png", "2")]
-    assert len(list(output.iterdir())) == 4
+    names = ("cat-1-png", "cat-1-png-2", "dog-1-png", "2")
+    assert written == [*(f"{name}.rollout.png" for name in names), "index.html"]
+    assert len(list(output.iterdir())) == 5
 
 
 @pytest.mark.parametrize(

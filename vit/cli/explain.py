@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def run(arguments: list[str]) -> int:
     for work in artist.works(failures.left_out(predictor, paths)) if files else ():
         drawn[work.path] = artist.draw(work, bases[work.path])
         print(*drawn[work.path], sep="\n", flush=True)
-    if sheets and drawn:
+    if sheets and len(drawn) > 1:
         save_index(drawn, sheets[0], f"{Path(args.model)}: {len(drawn)} images explained")
         print(sheets[0])
     return exit_code(len(failures.named), len(paths))
@@ -118,6 +119,10 @@ def _methods() -> str:
 def _check(args: Namespace, kinds: Sequence[str], methods: Sequence[str]) -> None:
     """Raise a `ValueError` for what can be known to be wrong before anything is loaded."""
     by_class = [method_named(method).class_specific for method in methods]
+    for method in methods:
+        needed = METHODS[method].needs
+        if needed and find_spec(needed) is None:
+            raise ValueError(f"--method {method} needs {needed}, which is missing: pip install 'plain-vit[{needed}]'.")
     if args.target and args.top_k is not None:
         raise ValueError("--target names classes and --top-k takes the likeliest ones; give one of the two.")
     if args.top_k is not None and args.top_k < 1:

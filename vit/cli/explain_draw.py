@@ -97,14 +97,15 @@ class Artist:
     def __init__(self, predictor: Predictor, wish: Wish) -> None:
         self.predictor, self.wish = predictor, wish
         self.scales: dict[str, Scale] = {}
-        self.scope = "scale of this map alone"
+        self.scope = "own scale"
 
     @cached_property
     def makers(self) -> dict[str, Callable[[Work, Path], None]]:
         """Endings of the files of an image, and what writes each."""
         wish, makers = self.wish, {}
         if "overlay" in wish.kinds:
-            makers["-".join(wish.settings) + ".png"] = self._overlay
+            methods = list(wish.settings)
+            makers[("-".join(methods) if len(methods) < 4 else f"{len(methods)}-methods") + ".png"] = self._overlay
             if wish.arrays:
                 makers |= {f"{method}.npy": self._array_of(row) for row, method in enumerate(wish.settings)}
         if "heads" in wish.kinds:
@@ -153,7 +154,7 @@ class Artist:
     def _overlay(self, work: Work, file: Path) -> None:
         rows = [[self._map(work, one) for one in row] for row in work.maps]
         if all(len(row) == 1 for row in rows):  # several methods, one class: side by side
-            rows = [[one for row in rows for one in row]]
+            rows = _in_even_rows([one for row in rows for one in row])
         captions = [f"{Path(work.path).name}, as the model saw it. {_about_overlay(self.wish.look)}"]
         captions += [_about(row[0]) for row in work.maps]
         draw(work.picture, rows, work.title, "\n".join(captions), self.wish.look).save(file)
@@ -256,6 +257,12 @@ def prefix_names(predictor: Predictor) -> tuple[str, ...]:
     config = predictor.model.config
     named = ["class token"] * config.class_token + ["distillation token"] * config.distilled
     return (*named, *(f"register {number}" for number in range(1, config.num_register_tokens + 1)))
+
+
+def _in_even_rows(maps: list[Map], most: int = 4) -> list[list[Map]]:
+    """Rows of nearly the same length."""
+    count = -(-len(maps) // -(-len(maps) // most))
+    return [maps[start : start + count] for start in range(0, len(maps), count)]
 
 
 def _reader(predictor: Predictor) -> str:

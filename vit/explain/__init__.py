@@ -17,7 +17,9 @@ What they stand on:
     timm.py        of a model of timm
     as_found.py    the model left exactly as it was found
 To look at:
-    overlay.py     picture + map -> a figure
+    layers.py      maps of every layer and head, and how the rollout grows
+    xray.py        numbers about a model: positions, filters, heads
+    draw/          maps -> pictures and pages
 """
 
 import sys

@@ -92,7 +92,7 @@ def explain(
         maps=rearrange(answer.patches.detach().float(), "b (gh gw) -> b gh gw", gh=subject.grid[0]),
         target=choose(probabilities),
         probabilities=probabilities,
-        method=f"{chosen.title}, {_described({**defaults, **settings})}",
+        method=", ".join(filter(None, [chosen.title, _described({**defaults, **settings})])),
         name=method,
         class_specific=chosen.class_specific,
         signed=chosen.signed,

@@ -71,7 +71,7 @@ def test_what_a_map_is_stands_on_the_sheet(written: list[str]) -> None:
     draw(picture(), [[a_map(), a_map(method="chefer", class_specific=True)]], "predicted: cat", "who says so")
     for words in ("predicted: cat", "rollout", "the same for every class", "chefer", "for cat, 93.1 %", "who says so"):
         assert words in written
-    assert written.count("share of each patch; scale of this map alone") == 2
+    assert written.count("share of each patch; own scale") == 2
 
 
 def test_the_numbers_of_the_scale_stand_on_the_sheet(written: list[str]) -> None:

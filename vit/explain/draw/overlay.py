@@ -38,7 +38,7 @@ class Map:
 
     class_specific: bool
     scale: Scale
-    scope: str = "scale of this map alone"
+    scope: str = "own scale"
     """Which maps have the same colours."""
 
     @property
