@@ -1,63 +1,220 @@
-"""The picture at the top of the README: digits and where a model looked to tell them apart.
+"""The pictures of the documentation: docs/gallery.md with docs/images/, and the digits at the top of the README.
 
-    python scripts/figures.py --model runs/digits/model
+    python scripts/figures.py --weights ../shared/data/weights/vit_tiny_patch16_224 --photos ../shared/data/clothing
+    python scripts/figures.py --digits runs/digits/model
 
-The model is that of `vit fit --config configs/digits.yaml`, the digits are test images that it has not seen.
+The first draws the gallery: every picture is what the command above it writes, kept as WebP. The photographs are of
+https://github.com/alexeygrigorev/clothing-dataset-small (CC0 1.0), the weights a ViT-Ti/16 of ImageNet. The second
+takes the model of `vit fit --config configs/digits.yaml`; its digits are test images that the model has not seen.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 
-import torch
-from matplotlib.figure import Figure
-from vit.explain.overlay import COLOURS, save
+from einops import rearrange
+from PIL import Image
 
+from vit.cli import main as vit
 from vit.data.preprocess import normalise
 from vit.data.sources import digits
 from vit.explain import explain
+from vit.explain.draw.scale import Scale, enlarge
+from vit.explain.draw.sheet import GREY, HEADING, MARGIN, Sheet
 from vit.weights import load_model, read_card
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+PHOTOS = {
+    "hat.jpg": "train/hat/4ac3d6f0-a7e6-4197-899f-d3a65ae1ba7d.jpg",
+    "boots.jpg": "validation/shoes/7d5a20ff-6431-404e-9870-78140166cf7a.jpg",
+    "shoes": "validation/shoes",
+}
+"""What they are called in the gallery, and where they are."""
+
 SHOWN = range(10)
+SIDE = 104
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the gallery."""
+
+    name: str
+    heading: str
+    words: str
+    photo: str
+    flags: str
+    written: str
+    """Ending of the file that is shown, of those that the command writes."""
+
+
+GALLERY = [
+    Picture(
+        "rollout",
+        "One map",
+        "What the model saw, the map over it, and the map alone with its scale. The colours run from 0 to the greatest "
+        "score, which is written at the end of the bar, so nothing is clipped; they differ in lightness, so they read "
+        "in grey and to the colour-blind.",
+        "boots.jpg",
+        "",
+        ".rollout.png",
+    ),
+    Picture(
+        "smooth",
+        "Smooth",
+        "The same scores, run into each other between the middles of the patches: easier on the eye, and no truer.",
+        "boots.jpg",
+        "--smooth --opacity 0.5",
+        ".rollout.png",
+    ),
+    Picture(
+        "methods",
+        "Methods side by side",
+        "Under each name stands whether the map is of a class or the same for all. Maps that can speak against a class "
+        "have white for 0, red for and blue against. The methods do not agree, and a picture does not say which to "
+        "believe: measure it.",
+        "hat.jpg",
+        "--method rollout chefer attention_gradcam token_gradcam occlusion integrated_gradients",
+        ".6-methods.png",
+    ),
+    Picture(
+        "classes",
+        "Classes side by side",
+        "The three likeliest classes in one scale, so that colours can be compared between them; without "
+        "`--shared-scale` each map has its own, and says so. `--target sombrero 'cowboy hat'` names classes.",
+        "hat.jpg",
+        "--method chefer --top-k 3 --shared-scale",
+        ".chefer.png",
+    ),
+    Picture(
+        "heads",
+        "Every head of every layer",
+        "What the class token attends to. The last layers of this model send much of their attention to the corners, "
+        "which hold nothing of the boots: patches used as scratch paper, as Darcet et al. 2024 found.",
+        "boots.jpg",
+        "--heads",
+        ".heads.png",
+    ),
+    Picture(
+        "growth",
+        "How the rollout grows",
+        "After every layer, as if the model ended there, all in one scale.",
+        "boots.jpg",
+        "--growth --film webp",
+        ".growth.png",
+    ),
+    Picture(
+        "film",
+        "The same as a film",
+        "Of the same command; `--film gif` opens anywhere, WebP has the truer colours.",
+        "boots.jpg",
+        "--growth --film webp",
+        ".growth.webp",
+    ),
+    Picture(
+        "xray",
+        "The model inside",
+        "After figure 7 of Dosovitskiy et al. 2021, over 26 photographs: positions have learned rows and columns, the "
+        "first filters are waves and blobs of colour, early heads look near and far, late ones far. What a model does "
+        "not have is left out, and the page says so.",
+        "shoes",
+        "--xray",
+        "xray.png",
+    ),
+]
 
 
 def main() -> None:
-    """Draw it."""
+    """Draw what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="model folder of a run on digits")
-    parser.add_argument("--output", type=Path, default=Path("docs/images/digits-rollout.png"), help="the PNG")
+    parser.add_argument("--weights", type=Path, help="model folder of the ViT-Ti/16")
+    parser.add_argument("--photos", type=Path, help="folder of the photographs of clothing")
+    parser.add_argument("--digits", type=Path, help="model folder of a run on digits")
     args = parser.parse_args()
-    model, card = load_model(args.model), read_card(args.model)
+    if args.digits:
+        draw_digits(args.digits)
+    if args.weights and args.photos:
+        draw_gallery(args.weights, args.photos)
+    elif not args.digits:
+        parser.error("give --weights and --photos, or --digits")
+
+
+def draw_gallery(weights: Path, photos: Path) -> None:
+    """Run the command of every picture, keep what it shows, and write the page about them."""
+    parts = [INTRODUCTION]
+    for picture in GALLERY:
+        flags = shlex.split(picture.flags)
+        with tempfile.TemporaryDirectory() as folder:
+            photo, drawn = Path(folder, picture.photo), Path(folder, "drawn")
+            photo.symlink_to((photos / PHOTOS[picture.photo]).resolve())
+            if vit(["explain", str(photo), "--model", str(weights), "--output", str(drawn), *flags]):
+                sys.exit(f"error: {picture.name} could not be drawn")
+            (file,) = (path for path in drawn.iterdir() if path.name.endswith(picture.written))
+            keep(file, DOCS / "images" / f"{picture.name}.webp")
+        command = f"vit explain {picture.photo} --model MODEL {picture.flags}".rstrip()
+        parts.append(
+            f"## {picture.heading}\n\n{fill(picture.words, 115, break_on_hyphens=False)}\n\n```bash\n{command}\n```\n\n"
+            f"![{picture.heading}: the picture that this command draws](images/{picture.name}.webp)\n"
+        )
+    (DOCS / "gallery.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+INTRODUCTION = """# Gallery
+
+Made by `scripts/figures.py`, of a ViT-Ti/16 trained on ImageNet and photographs of clothing in the public domain
+(CC0 1.0, [clothing-dataset-small](https://github.com/alexeygrigorev/clothing-dataset-small)). What the methods are, and
+how far to trust them, is in [explanation.md](explanation.md).
+"""
+
+
+def keep(file: Path, target: Path) -> None:
+    """A picture as WebP; a film as it is."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".webp":
+        target.write_bytes(file.read_bytes())
+    else:
+        with Image.open(file) as picture:
+            picture.save(target, quality=86, method=6)
+    print(f"{target.relative_to(DOCS.parent)}  {target.stat().st_size / 1000:.0f} kB")
+
+
+def draw_digits(folder: Path) -> None:
+    """Ten digits, and below each where the model looked."""
+    model, card = load_model(folder), read_card(folder)
     test = digits(Path()).test
     assert test is not None
-    assert isinstance(test.images, torch.Tensor)
     images = test.images[[test.labels.tolist().index(label) for label in SHOWN]]
     explanation = explain(model, normalise(images, card.preprocessing))
-
-    figure = Figure(figsize=(13, 3.1), layout="constrained")
-    rows = figure.subplots(2, len(SHOWN))
-    for column in range(len(SHOWN)):
-        above, below = rows[0, column], rows[1, column]
-        above.imshow(images[column, 0], cmap="gray", interpolation="nearest")
-        below.imshow(explanation.maps[column], cmap=COLOURS, vmin=0, interpolation="nearest")
+    gap = 16
+    sheet = Sheet(2 * MARGIN + len(SHOWN) * (SIDE + gap) - gap)
+    for column in SHOWN:
+        left = MARGIN + column * (SIDE + gap)
         target = int(explanation.target[column])
-        probability = float(explanation.probabilities[column, target])
-        above.set_title(f"{card.classes[target]}  {100 * probability:.1f} %", fontsize=11, fontweight="bold")
-        for axes in (above, below):
-            axes.set_axis_off()
-    figure.text(
-        0.5,
-        -0.01,
-        "test digits of 8x8 pixels with the predicted class, and the attention rollout of each 2x2 patch "
-        "(dark: none, bright: most of that image)",
-        ha="center",
-        va="top",
-        fontsize=9,
-        color="0.35",
+        sheet.text(card.classes[target], left, MARGIN, SIDE, size=HEADING, align="centre", bold=True)
+        below = MARGIN + round(1.35 * HEADING)
+        probability = f"{100 * float(explanation.probabilities[column, target]):.1f} %"
+        below = sheet.text(probability, left, below, SIDE, align="centre", colour=GREY)
+        pixels = rearrange(images[column].numpy(), "1 h w -> h w 1").repeat(3, axis=-1)
+        times = SIDE // len(pixels)
+        below = sheet.picture(pixels.repeat(times, axis=0).repeat(times, axis=1), left, below + 4)
+        scores = explanation.maps[column].numpy()
+        scale = Scale.of([scores])
+        below = sheet.picture(scale.colours(enlarge(scores, (SIDE, SIDE))), left, below + 10)
+        sheet.text(f"to {scale.number(scale.greatest)}", left, below + 2, SIDE, align="centre", colour=GREY)
+    words = (
+        "Test digits of 8x8 pixels with the predicted class, and the attention rollout of each 2x2 patch: dark is 0, "
+        "the brightest is the share that stands below."
     )
-    save(figure, args.output)
-    print(args.output)
+    bottom = sheet.text(words, MARGIN, below + 32, sheet.width - 2 * MARGIN, colour=GREY)
+    assert bottom
+    sheet.save(DOCS / "images" / "digits-rollout.png")
 
 
 if __name__ == "__main__":

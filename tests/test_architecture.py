@@ -25,7 +25,7 @@ def test_import_and_help_need_nothing_heavy(code: str) -> None:
 
 @pytest.mark.slow  # a fresh import of torch
 def test_predicting_and_explaining_import_no_training() -> None:
-    found = imported_by("import vit.cli.predict, vit.cli.explain, vit.explain.overlay")
+    found = imported_by("import vit.cli.predict, vit.cli.explain, vit.cli.explain_draw, vit.explain.draw.xray")
     assert "torch" in found  # so that this test can fail
     assert not found & set(HEAVY)
 

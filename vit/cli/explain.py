@@ -66,7 +66,7 @@ def run(arguments: list[str]) -> int:
         drawn[work.path] = artist.draw(work, bases[work.path])
         print(*drawn[work.path], sep="\n", flush=True)
     if sheets and len(drawn) > 1:
-        save_index(drawn, sheets[0], f"{Path(args.model)}: {len(drawn)} images explained")
+        save_index(drawn, sheets[0], f"{_short(args.model)}: {len(drawn)} images explained")
         print(sheets[0])
     return exit_code(len(failures.named), len(paths))
 
@@ -146,9 +146,15 @@ def _xray(predictor: Predictor, model: str, pictures: Iterator[tuple[str, Image.
     batches = (predictor.images([picture]) for _, picture in chain([first], pictures))
     config = predictor.model.config
     caption = (
-        f"{model}: {config.depth} layers of {config.num_heads} heads, {config.grid[0]} x {config.grid[1]} patches of "
-        f"{config.patch_hw[0]} x {config.patch_hw[1]} pixels, {config.embed_dim} channels. After Dosovitskiy et al. "
+        f"{_short(model)}: {config.depth} layers of {config.num_heads} heads, {config.grid[0]} x {config.grid[1]} patches "
+        f"of {config.patch_hw[0]} x {config.patch_hw[1]} pixels, {config.embed_dim} channels. After Dosovitskiy et al. "
         "2021, figure 7."
     )
     draw_xray(predictor.model, heads_of(predictor.model, batches), "the model inside", caption).save(file)
     print(file)
+
+
+def _short(model: str) -> str:
+    """A model's name: of a path its last part, and the one before where that is all but every model's."""
+    parts = Path(model).parts[-2:]
+    return model if model.startswith(("timm/", "hf-hub:")) else "/".join(parts if parts[-1] == "model" else parts[-1:])

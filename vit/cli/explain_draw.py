@@ -274,10 +274,10 @@ def _reader(predictor: Predictor) -> str:
 
 def _about(one: Explanation) -> str:
     """What a map is and what it says."""
-    held = f" Patches have {100 * float(one.maps.sum()):.0f} % together." if one.unit == "share" else ""
+    held = f" All patches have {100 * float(one.maps.sum()):.0f} % together." if one.unit == "share" else ""
     return f"{one.name}: {one.method}. {one.claim}{held}"
 
 
 def _about_overlay(look: Look) -> str:
-    smooth = ", smoothed between the middles of the patches" if look.smooth else ""
-    return f"Maps{smooth} lie over greys at {100 * look.opacity:.0f} % opacity; the bar has the full colours."
+    smooth = ", smoothed between the middles of patches" if look.smooth else ""
+    return f"Maps lie over greys at {100 * look.opacity:.0f} % opacity{smooth}; the bar has the full colours."
