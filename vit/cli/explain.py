@@ -145,10 +145,10 @@ def _xray(predictor: Predictor, model: str, pictures: Iterator[tuple[str, Image.
         return
     batches = (predictor.images([picture]) for _, picture in chain([first], pictures))
     config = predictor.model.config
+    (gh, gw), (ph, pw) = config.grid, config.patch_hw
     caption = (
-        f"{_short(model)}: {config.depth} layers of {config.num_heads} heads, {config.grid[0]} x {config.grid[1]} patches "
-        f"of {config.patch_hw[0]} x {config.patch_hw[1]} pixels, {config.embed_dim} channels. After Dosovitskiy et al. "
-        "2021, figure 7."
+        f"{_short(model)}: {config.depth} layers of {config.num_heads} heads, {gh} x {gw} patches of {ph} x {pw} "
+        f"pixels, {config.embed_dim} channels. After Dosovitskiy et al. 2021, figure 7."
     )
     draw_xray(predictor.model, heads_of(predictor.model, batches), "the model inside", caption).save(file)
     print(file)
