@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": "label images",
     "explain": "draw what a model attends to, by attention rollout",
     "compare": "train ours and timm's under one recipe and put them in one table",
+    "data": "look at images before training: check them all, show a batch",
     "info": "show what a model is: architecture, classes, size, origin",
     "parity": "prove that another library's weights make the same model here",
 }

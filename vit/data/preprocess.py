@@ -63,11 +63,24 @@ def to_tensor(picture: Image.Image) -> UInt8[Tensor, "c h w"]:
     )
 
 
+def to_picture(pixels: UInt8[Tensor, "c h w"]) -> Image.Image:
+    """The picture of pixels from 0 to 255: grey of one channel, RGB of three."""
+    return Image.fromarray(rearrange(pixels.numpy(), "1 h w -> h w" if len(pixels) == 1 else "c h w -> h w c"))
+
+
 def normalise(images: UInt8[Tensor, "b c h w"], spec: Preprocessing) -> Float[Tensor, "b c h w"]:
     """Pixels to zero mean and unit variance by the model's own numbers, on the device where they are."""
     mean = torch.tensor(spec.mean, device=images.device)
     std = torch.tensor(spec.std, device=images.device)
     return (images / 255 - rearrange(mean, "c -> c 1 1")) / rearrange(std, "c -> c 1 1")
+
+
+def unnormalise(images: Float[Tensor, "b c h w"], spec: Preprocessing) -> UInt8[Tensor, "b c h w"]:
+    """What `normalise` was given, for looking: pixels from 0 to 255."""
+    mean = torch.tensor(spec.mean, device=images.device)
+    std = torch.tensor(spec.std, device=images.device)
+    pixels = images * rearrange(std, "c -> c 1 1") + rearrange(mean, "c -> c 1 1")
+    return (255 * pixels).round().clamp(0, 255).to(torch.uint8)
 
 
 def load_image(path: str | os.PathLike[str] | EncodedImage, spec: Preprocessing) -> UInt8[Tensor, "c h w"]:

@@ -1,0 +1,131 @@
+"""a folder, or the parts of a source -> the images that `vit data check` looks at, with part and class of each.
+
+A folder is listed as it is, with empty classes and what no training would accept: saying so is what the check is for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from vit.data.decode import EXTENSIONS
+from vit.data.sources import Labelled
+from vit.data.sources.classes import PARTS, counted, natural
+from vit.data.sources.labelled import Rows
+
+WHOLE = "all"
+"""The part of images that lie in no folder of a part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Images to be checked. All lists are of the same length."""
+
+    names: Sequence[str]
+    """Paths; of images that are no files of their own, the part and the place in it: test[12]."""
+
+    parts: Sequence[str]
+    """train, val or test; `all` where the data is not in parts."""
+
+    classes: Sequence[str]
+    """The class each image belongs to; empty for none."""
+
+    pictures: Mapping[str, Tensor | Rows] | None = None
+    """Where the images are no files of their own: each part's, uint8 (n, c, h, w) or rows of a table, in order."""
+
+    empty: Sequence[Path] = ()
+    """Class folders without an image."""
+
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    """How many files have an extension that is not an image's."""
+
+    hidden: int = 0
+    """Files that are hidden or lie in hidden folders."""
+
+    beside: Sequence[Path] = ()
+    """Folders beside those of the parts: nobody looks into them."""
+
+
+def list_folder(root: Path) -> Listing:
+    """All images below a folder: `PART/CLASS/*`, `CLASS/*`, or images without classes.
+
+    Raises:
+        NotADirectoryError: it is no folder.
+        FileNotFoundError: there is no such folder, or no image in it.
+    """
+    if not root.is_dir():
+        if root.exists():
+            raise NotADirectoryError(f"{root} is a file; give the folder that holds the images.")
+        raise FileNotFoundError(f"there is no folder {root}.")
+    folders = {part: root / name for part, names in PARTS.items() for name in names if (root / name).is_dir()}
+    parts = folders if "train" in folders else {WHOLE: root}
+    names: list[str] = []
+    part_of: list[str] = []
+    labels: list[str] = []
+    ignored, hidden, empty = Counter[str](), 0, list[Path]()
+    for part, folder in parts.items():
+        found = Counter[str]()
+        for path in _files(folder):
+            inside = path.relative_to(folder)
+            if any(name.startswith(".") for name in inside.parts):
+                hidden += 1
+            elif path.suffix.lower() not in EXTENSIONS:
+                ignored[path.suffix.lower() or "none"] += 1
+            else:
+                names.append(str(path))
+                part_of.append(part)
+                labels.append(inside.parts[0] if len(inside.parts) > 1 else "")
+                found[labels[-1]] += 1
+        empty += [entry for entry in _visible_folders(folder) if not found[entry.name]]
+    if not names:
+        there = counted(ignored) if ignored else "no visible file"
+        raise FileNotFoundError(f"no image in {root}: looked for {' '.join(sorted(EXTENSIONS))}, found {there}.")
+    beside = [] if WHOLE in parts else [entry for entry in _visible_folders(root) if entry not in parts.values()]
+    return Listing(
+        names=names, parts=part_of, classes=labels, empty=empty, ignored=ignored, hidden=hidden, beside=beside
+    )
+
+
+def list_parts(parts: Mapping[str, Labelled], classes: Sequence[str]) -> Listing:
+    """The parts of a source, as they are trained, validated and tested on."""
+    names: list[str] = []
+    pictures: dict[str, Tensor | Rows] = {}
+    for part, labelled in parts.items():
+        if isinstance(labelled.images, Tensor | Rows):
+            names += [f"{part}[{place}]" for place in range(len(labelled))]
+            pictures[part] = labelled.images
+        else:
+            names += map(str, labelled.images)
+    return Listing(
+        names=names,
+        parts=[part for part, labelled in parts.items() for _ in range(len(labelled))],
+        classes=[classes[int(label)] for labelled in parts.values() for label in labelled.labels.tolist()],
+        pictures=pictures or None,
+    )
+
+
+def _files(root: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """All files below a folder, hidden ones too; a link to a folder that it lies in is not followed."""
+    here = os.path.realpath(root)
+    if here in above:
+        return
+    for entry in sorted(os.scandir(root), key=lambda entry: natural(entry.name)):
+        if entry.is_dir():
+            yield from _files(Path(entry.path), above | {here})
+        else:
+            yield Path(entry.path)
+
+
+def _visible_folders(root: Path) -> list[Path]:
+    return sorted(
+        (path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")), key=_natural_name
+    )
+
+
+def _natural_name(path: Path) -> list[tuple[bool, int, str]]:
+    return natural(path.name)
