@@ -47,7 +47,6 @@ def test_the_data_of_a_config_is_checked_as_it_is_split(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "usage: vit data COMMAND"),
         (["chek"], "there is no command 'data chek'; did you mean 'check'?"),
         (["check"], "which data? vit data check FOLDER, or vit data check --config FILE."),
         (["check", "no/such"], "there is no folder no/such."),

@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in {"-h", "--help"}:
         lines = "\n".join(f"  {name:<8}{what}" for name, what in COMMANDS.items())
         print(f"usage: vit data COMMAND ...\n\ncommands:\n{lines}\n\n  vit data COMMAND --help says more.")
-        return 0 if arguments else 2
+        raise SystemExit(0 if arguments else 2)  # as argparse does
     name, *rest = arguments
     if name not in COMMANDS:
         raise ValueError(f"there is no command 'data {name}'{did_you_mean(name, COMMANDS)}")
