@@ -63,8 +63,7 @@ def test_originals_of_files_are_as_validation_sees_them(folder_of_classes: MakeF
 
 
 def test_what_is_set_is_in_the_title() -> None:
-    data = digits(augmentation=Augmentation(flip=0.5, crop_scale=(0.2, 1.0)))
-    assert settings(data) == "crop_scale 0.2 to 1, flip 0.5"
+    assert settings(digits(augmentation=Augmentation(flip=0.5, shift=2))) == "flip 0.5, shift 2"
     assert settings(digits()) == "no augmentation"
 
 

@@ -27,7 +27,7 @@ class Listing:
     """Images to be checked. All lists are of the same length."""
 
     names: Sequence[str]
-    """Paths; of images that are no files of their own, the part and the place in it: test[12]."""
+    """Paths; of images in memory the part and the place in it, test[12]; of others what their source calls them."""
 
     parts: Sequence[str]
     """train, val or test; `all` where the data is not in parts."""
@@ -96,11 +96,10 @@ def list_parts(parts: Mapping[str, Labelled], classes: Sequence[str]) -> Listing
     names: list[str] = []
     pictures: dict[str, Tensor | Rows] = {}
     for part, labelled in parts.items():
+        held = isinstance(labelled.images, Tensor)
+        names += [f"{part}[{name}]" if held else name for name in labelled.names()]
         if isinstance(labelled.images, Tensor | Rows):
-            names += [f"{part}[{place}]" for place in range(len(labelled))]
             pictures[part] = labelled.images
-        else:
-            names += map(str, labelled.images)
     return Listing(
         names=names,
         parts=[part for part, labelled in parts.items() for _ in range(len(labelled))],
