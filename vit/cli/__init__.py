@@ -16,6 +16,7 @@ from importlib import import_module
 COMMANDS = {
     "fit": "train a ViT",
     "test": "measure a finished run on the test images",
+    "report": "draw learning curves, confusions and the worst mistakes of a run again",
     "predict": "label images",
     "explain": "draw what a model attends to, by attention rollout",
     "compare": "train ours and timm's under one recipe and put them in one table",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from vit.train.conclude import conclude
 from vit.train.run import Run, fit
 from vit.train.signals import Stopped
 from vit.train.start import advice
@@ -38,4 +39,20 @@ def run(arguments: list[str]) -> int:
     say(f"trained in {training.stopwatch.seconds:.0f} s")
     if (training.folder / "model").is_dir():
         say(f"model in {training.folder / 'model'}; try: vit predict IMAGE --model {training.folder / 'model'}")
+        if training.config.report and training.trainer.is_global_zero:
+            _report(training)
     return 0
+
+
+def _report(training: Run) -> None:
+    """Measure and draw the finished model; the training stays finished, whatever becomes of the report."""
+    try:
+        look, page = conclude(training)
+    except (OSError, ValueError, KeyError) as error:
+        print(f"warning: the run is finished, but there is no report: {error}", file=sys.stderr)
+        return
+    top_1 = look["measures"]["top_1"]
+    print(
+        f"validation accuracy of that model {100 * top_1['value']:.2f} % ({100 * top_1['low']:.1f} to "
+        f"{100 * top_1['high']:.1f}); report in {page}"
+    )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, Literal
+
+import torch
 
 from vit.data.module import ImageDataModule
 from vit.parsing import command_parser
 from vit.predict import check_device
-from vit.train.evaluate import Part, evaluate, looks_alike
+from vit.train.evaluate import Part, Subject, default_device, examine, looks_alike, open_subject, run_folder
+from vit.train.report import draw_report
 
 SHOWN = 20
 """Classes that are listed; of more the worst are."""
@@ -28,16 +32,32 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("--precision", type=str | None, default=None, help="number type; default: the run's")
     parser.add_argument("--output", type=str | None, default=None, help="folder of the record; default: the run's")
+    parser.add_argument("--report", type=bool, default=True, help="draw the report of the run again, with the test")
     parser.add_argument("--format", type=Literal["text", "json"], default="text", help="of what is printed")
     parser.add_class_arguments(ImageDataModule, "data", skip={"image_size"})
     # only what was given: the rest is the run's
     given = parser.parse_args(arguments, defaults=False, _skip_validation=True).as_dict()
     if given.get("device"):
         check_device(given["device"])
-    form, model = given.pop("format", "text"), given.pop("model")
-    looks = evaluate(model, given.pop("part", "test"), given.pop("device", None), **given)
+    form, model, report = given.pop("format", "text"), given.pop("model"), given.pop("report", True)
+    part, device = given.pop("part", "test"), given.pop("device", None)
+    subject = open_subject(model, **given)
+    looks = examine(subject, part, torch.device(device) if device else default_device())
     print(json.dumps(looks[-1], indent=1, ensure_ascii=False) if form == "json" else as_text(looks))
+    if report and subject.folder == run_folder(model):
+        _draw(subject, quiet=form == "json")
     return 0
+
+
+def _draw(subject: Subject, quiet: bool) -> None:
+    """The figures stand, whatever becomes of their pictures."""
+    try:
+        page = draw_report(subject.folder, subject.data)
+    except (OSError, ValueError, KeyError) as error:
+        print(f"warning: there is no report: {error}", file=sys.stderr)
+    else:
+        if not quiet:
+            print(f"\nreport in {page}")
 
 
 def as_text(looks: list[dict[str, Any]]) -> str:

@@ -215,10 +215,3 @@ def _class_indices(of_data: Sequence[str], of_model: Sequence[str]) -> Tensor:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-
-
-def subject_of_run(folder: Path, data: ImageDataModule, precision: str) -> Subject:
-    """What a run has just finished, on the data that it holds already."""
-    loaded = load(folder / "model")
-    assert loaded.card is not None
-    return Subject(loaded.model, loaded.card, data, precision, folder)

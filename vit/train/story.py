@@ -94,9 +94,10 @@ def read_story(run: Path) -> list[dict[str, Any]]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write the whole file or nothing."""
+    """Write the whole file or nothing; class names from file names that are no text come back as they were."""
     unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")  # which is JSON's way too
     unfinished.replace(path)
 
 
