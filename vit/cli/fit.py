@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import sys
 
+from vit.cli.tables import table_of_seeds
 from vit.train.conclude import conclude
+from vit.train.folder import remove_if_untrained
 from vit.train.run import Run, fit
+from vit.train.seeds import Flags, Seeds, collect, plan_seeds, validation_of
 from vit.train.signals import Stopped
 from vit.train.start import advice
 
 
 def run(arguments: list[str]) -> int:
-    """Train one run and say where it lies; 130 or 143 where Ctrl-C or another signal stopped it."""
-    training = Run(arguments)
+    """Train one run, or one for each of several seeds; 130 or 143 where Ctrl-C or another signal stopped it."""
+    flags = Flags(arguments)
+    if flags.config.seeds < 1:
+        raise ValueError(f"--seeds {flags.config.seeds} must be at least 1.")
+    if flags.config.seeds > 1:
+        return _train_seeds(plan_seeds(arguments, flags))
+    return _train(Run(arguments))
+
+
+def _train(training: Run) -> int:
+    """Train one run and say where it lies."""
     parameters = sum(p.numel() for p in training.model.network.parameters())
     data = training.datamodule
     say = training.trainer.print  # on the first of several processes only
@@ -20,12 +32,12 @@ def run(arguments: list[str]) -> int:
         f"{training.folder}: a ViT of {parameters:,} parameters, {len(data.train):,} images to train on, "
         f"{len(data.val or ()):,} to validate, {data.num_classes} classes"
     )
+    for note in data.notes:
+        say(f"note: {note}")
     if report := training.model.load_report:
         say(report)
     for sentence in advice(training.config):
         say(f"warning: {sentence}", file=sys.stderr)
-    for note in data.notes:
-        say(f"note: {note}")
     if training.checkpoint is not None:
         say(f"going on from {training.checkpoint}")
     try:
@@ -37,15 +49,16 @@ def run(arguments: list[str]) -> int:
     if "val_acc" in metrics:
         say(f"validation accuracy of the last epoch {100 * metrics['val_acc']:.2f} %", end=", ")
     say(f"trained in {training.stopwatch.seconds:.0f} s")
-    if (training.folder / "model").is_dir():
-        say(f"model in {training.folder / 'model'}; try: vit predict IMAGE --model {training.folder / 'model'}")
-        if training.config.report and training.trainer.is_global_zero:
-            _report(training)
+    if training.trainer.is_global_zero and (training.folder / "model").is_dir():
+        print(f"model in {training.folder / 'model'}; try: vit predict IMAGE --model {training.folder / 'model'}")
+        _report(training)
     return 0
 
 
 def _report(training: Run) -> None:
     """Measure and draw the finished model; the training stays finished, whatever becomes of the report."""
+    if not training.config.report:
+        return
     try:
         look, page = conclude(training)
     except (OSError, ValueError, KeyError) as error:
@@ -56,3 +69,21 @@ def _report(training: Run) -> None:
         f"validation accuracy of that model {100 * top_1['value']:.2f} % ({100 * top_1['low']:.1f} to "
         f"{100 * top_1['high']:.1f}); report in {page}"
     )
+
+
+def _train_seeds(plan: Seeds) -> int:
+    """Train the seeds one after the other, those that are finished left out, and say how far they are apart."""
+    for number, seed in enumerate(plan.seeds, 1):
+        print(f"seed {seed}, {number} of {len(plan.seeds)}:", end=" ", flush=True)
+        if plan.is_finished(seed):
+            print(f"{plan.run_of(seed)} is finished already")
+            continue
+        training = Run(plan.args_of(seed))
+        if training.trainer.world_size > 1:
+            remove_if_untrained(training.folder)
+            raise ValueError("--seeds trains on one device, and here are several; say --trainer.devices 1.")
+        if code := _train(training):
+            return code
+    rows = collect(plan.folder, plan.seeds, "val", [validation_of(plan.run_of(seed)) for seed in plan.seeds])
+    print(f"\n{table_of_seeds(rows)}\n\nvalidation figures of {plan.folder}; vit test {plan.folder} tests all of them")
+    return 0

@@ -49,6 +49,7 @@ def add_run_flags(parser: LightningArgumentParser) -> None:
         default="10m",
         help="time between two checkpoints within an epoch; one is written at the end of each epoch, too",
     )
+    parser.add_argument("--seeds", type=int, default=1, help="train so often, with seeds one after the other")
     parser.add_argument("--report", type=bool, default=True, help="measure and draw the finished model")
     parser.add_argument("--threads", type=int | None, default=None, help="CPU threads of torch; default: all cores")
 

@@ -46,10 +46,10 @@ def choose_folder(config: dict[str, Any], warn: Any = print) -> RunFolder:
         if path.is_dir():
             return _go_on(path, config, warn, asked_for=True)
         _same_model(path, read_checkpoint(path), config)
-        return RunFolder(_new_named(output, name, config), path)
+        return RunFolder(new_named(output, name, config), path)
     if name is not None and resume == AUTO and (output / name / CONFIG).is_file():
         return _go_on(output / name, config, warn, asked_for=False)
-    return RunFolder(_new_named(output, name, config))
+    return RunFolder(new_named(output, name, config))
 
 
 def new_folder(output: Path, name: str) -> Path:
@@ -109,7 +109,7 @@ def locked(folder: Path) -> Generator[None]:
             path.unlink(missing_ok=True)
 
 
-def _new_named(output: Path, name: str | None, config: dict[str, Any]) -> Path:
+def new_named(output: Path, name: str | None, config: dict[str, Any]) -> Path:
     """A new folder: of the given name, which must be free, or of the config's with the next free number."""
     if name is not None:
         folder = output / name

@@ -120,7 +120,7 @@ class Run(LightningCLI):
         """What all processes of this run must agree on, as JSON. Makes the folder."""
         if self.config.seed_everything is True:  # Lightning's word for any; noted in the saved config
             self.config.seed_everything = secrets.randbelow(2**32)
-        chosen = choose_folder(self._values(), warn)
+        chosen = choose_folder(self.values(), warn)
         return json.dumps(
             {
                 "folder": str(chosen.path),
@@ -130,7 +130,7 @@ class Run(LightningCLI):
             }
         )
 
-    def _values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """The config as plain values."""
         return yaml.safe_load(self.parser.dump(self.config, skip_none=False)) | {
             "config": list(map(str, self.config.config or []))
