@@ -34,7 +34,7 @@ def lettering() -> AbstractContextManager[None]:
     """While a figure is made: fonts for as many scripts as are installed, and a dollar sign is a dollar sign."""
     import matplotlib as mpl
 
-    return mpl.rc_context({"font.family": _fonts(), "text.parse_math": False})
+    return mpl.rc_context({"font.family": fonts(), "text.parse_math": False})
 
 
 def drawable(text: str) -> str:
@@ -49,7 +49,7 @@ def _code_point(character: str) -> str:
 
 
 @functools.cache
-def _fonts() -> list[str]:
+def fonts() -> list[str]:
     """The font that matplotlib brings, then those installed that have more."""
     from matplotlib import font_manager
 
@@ -63,7 +63,7 @@ def _characters() -> frozenset[int]:
     from matplotlib import font_manager
 
     found = set[int]()
-    for name in _fonts():
+    for name in fonts():
         path = font_manager.findfont(font_manager.FontProperties(family=name))
         found |= font_manager.get_font(path).get_charmap().keys()
     return frozenset(number for number in found if not unicodedata.category(chr(number)).startswith("C"))

@@ -84,3 +84,9 @@ def test_the_file_is_a_png_that_says_who_drew_it(tmp_path: Path) -> None:
         assert written.format == "PNG"
         assert "vit explain" in written.info["Software"]
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_words_in_any_script_are_drawn_without_a_warning() -> None:
+    sheet = Sheet(400)
+    sheet.text("猫 🐈 $x_$", 10, 10, 300)
+    sheet.render()

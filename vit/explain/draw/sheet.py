@@ -20,6 +20,7 @@ from PIL import Image
 
 from vit.explain.draw.files import save_png
 from vit.explain.draw.scale import Pixels, Scale
+from vit.lettering import drawable, fonts
 
 DPI = 100
 MARGIN = 24
@@ -103,6 +104,7 @@ class Sheet:
                 column / self.width,
                 1 - baseline / self.height,
                 line,
+                fontfamily=fonts(),
                 fontsize=points(size),
                 fontweight="bold" if bold else "normal",
                 color=colour,
@@ -127,7 +129,7 @@ def wrapped(words: str, width: int, size: int, bold: bool = False) -> list[str]:
     lines: list[str] = []
     for paragraph in words.split("\n"):
         line = ""
-        for word in paragraph.split(" "):
+        for word in drawable(paragraph).split(" "):
             joined = f"{line} {word}" if line else word
             if text_width(joined, size, bold) <= width:
                 line = joined
@@ -141,7 +143,7 @@ def wrapped(words: str, width: int, size: int, bold: bool = False) -> list[str]:
 
 def text_width(words: str, size: int, bold: bool = False) -> float:
     """Pixels that words take on one line."""
-    font = FontProperties(size=points(size), weight="bold" if bold else "normal")
+    font = FontProperties(family=fonts(), size=points(size), weight="bold" if bold else "normal")
     return _renderer().get_text_width_height_descent(words, font, ismath=False)[0]
 
 
