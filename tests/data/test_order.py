@@ -128,3 +128,36 @@ def test_keyed_randomness_repeats_and_leaves_the_numbers_outside_alone() -> None
         assert torch.equal(torch.rand(4), inside)
     with keyed_randomness(Stream.IMAGE, *ImageKey(seed=1, epoch=2, image=3, copy=1)):
         assert not torch.equal(torch.rand(4), inside)
+
+
+SHARDS = torch.arange(120) // 10
+"""Of 120 images, in 12 shards."""
+
+
+def seen(epoch: int = 0, batch_size: int = 5, **settings: int) -> list[int]:
+    order = Order(num_images=120, batch_size=batch_size, shards=SHARDS, **settings)
+    return order.epoch(epoch)[0].flatten().tolist()
+
+
+def test_images_of_shards_come_once_an_epoch_in_an_order_of_seed_and_epoch() -> None:
+    assert sorted(seen()) == list(range(120))
+    assert seen(seed=3) == seen(seed=3)
+    assert len({tuple(seen(epoch, seed=seed)) for epoch in range(2) for seed in range(2)}) == 4
+    assert seen() != sorted(seen())
+
+
+def test_images_that_are_shuffled_together_lie_in_few_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vit.data.order.SHUFFLED_TOGETHER", 30)
+    indices = torch.tensor(seen(epoch=4))
+    touched = [len(SHARDS[stretch].unique()) for stretch in indices.split(30)]
+    assert touched == [3, 3, 3, 3]  # each stretch of 30 images is three whole shards
+    inside = SHARDS[indices[:30]]
+    assert len(inside[:10].unique()) > 1  # and they are mixed within it
+    assert len(SHARDS[torch.tensor(seen())[:30]].unique()) >= 3
+
+
+def test_devices_read_shards_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vit.data.order.SHUFFLED_TOGETHER", 30)
+    first, second = (torch.tensor(seen(rank=rank, world_size=2)) for rank in range(2))
+    assert sorted([*first.tolist(), *second.tolist()]) == list(range(120))
+    assert not set(SHARDS[first].tolist()) & set(SHARDS[second].tolist())

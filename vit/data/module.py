@@ -25,6 +25,7 @@ from vit.data.preprocess import normalise
 from vit.data.sources import (
     Columns,
     Labelled,
+    Rows,
     Source,
     SourceName,
     open_source,
@@ -194,6 +195,7 @@ class ImageDataModule(L.LightningDataModule):
             shuffle=not getattr(self.trainer, "overfit_batches", 0),
             repeats=self.augmentation.repeats,
             balance=self.train.labels if self.sampling == "balanced" else None,
+            shards=self.train.images.shards() if isinstance(self.train.images, Rows) else None,
             rank=self._rank,
             world_size=self._world_size,
         )

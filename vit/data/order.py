@@ -72,6 +72,10 @@ class Order:
     repeats: int = 1
     balance: Int64[Tensor, " n"] | None = field(default=None, repr=False, compare=False)
     """The images' labels where every class is to be shown equally often."""
+    shards: Int64[Tensor, " n"] | None = field(default=None, repr=False, compare=False)
+    """The larger file in which each image lies, where they do. Then these files are taken in random order, some 16,000
+    images at a time are shuffled together, and every device has a stretch of files of its own, so that what is read at
+    a time lies together. (Balanced sampling reads from all of them.)"""
     rank: int = 0
     world_size: int = 1
 
@@ -98,10 +102,9 @@ class Order:
         indices = self._drawn(generator)
         copies = _occurrence(indices) if self.repeats > 1 or self.balance is not None else torch.zeros_like(indices)
         pair = torch.stack([indices, copies])[:, : len(self) * self.step_size]
-        mine = rearrange(
-            pair, "pair (batches b ranks) -> pair batches b ranks", b=self.batch_size, ranks=self.world_size
-        )
-        mine = mine[..., self.rank]
+        axes = "(batches b ranks)" if self.shards is None else "(ranks batches b)"
+        mine = rearrange(pair, f"pair {axes} -> ranks pair batches b", b=self.batch_size, ranks=self.world_size)
+        mine = mine[self.rank]
         if self.repeats > 1:  # mixup takes neighbours for partners: two copies of one image would mix to itself
             apart = torch.rand(mine.shape[1:], generator=generator).argsort(dim=-1)
             mine = mine.gather(-1, apart.expand_as(mine))
@@ -111,10 +114,12 @@ class Order:
         """The images of an epoch in order, for all devices together."""
         if not self.shuffle:
             return torch.arange(self.num_images)
-        if self.balance is None:
-            indices = torch.randperm(self.num_images, generator=generator)
-        else:
+        if self.balance is not None:
             indices = _equally_often(self.balance, generator)
+        elif self.shards is not None:
+            indices = _shard_by_shard(self.shards, SHUFFLED_TOGETHER, generator)
+        else:
+            indices = torch.randperm(self.num_images, generator=generator)
         return indices.repeat_interleave(self.repeats)[: self.num_images]
 
 
@@ -180,6 +185,15 @@ def _equally_often(labels: Int64[Tensor, " n"], generator: torch.Generator) -> I
     return indices[torch.randperm(len(indices), generator=generator)][: len(labels)]
 
 
+def _shard_by_shard(shards: Int64[Tensor, " n"], together: int, generator: torch.Generator) -> Int64[Tensor, " n"]:
+    """Each image once, those of a shard near each other: shards in random order, then shuffled so many at a time."""
+    indices = torch.randperm(len(shards), generator=generator)
+    turn = torch.randperm(int(shards.max()) + 1, generator=generator)
+    indices = indices[turn[shards[indices]].argsort(stable=True)]
+    stretch = torch.arange(len(shards)) // together
+    return indices[(stretch + torch.rand(len(shards), dtype=torch.float64, generator=generator)).argsort()]
+
+
 def _occurrence(indices: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
     """How often the same index came before."""
     order = indices.argsort(stable=True)
@@ -188,5 +202,8 @@ def _occurrence(indices: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:
     copies[order] = torch.arange(len(indices)) - torch.searchsorted(in_order, in_order)
     return copies
 
+
+SHUFFLED_TOGETHER = 16384
+"""Images of shards: 1.8 GB of ImageNet's, which a machine's file cache holds while they are read."""
 
 _64_BITS = (1 << 64) - 1

@@ -33,6 +33,10 @@ class ImageTable(ABC):
     def fetch(self, row: int) -> ImageFile:
         """The image file."""
 
+    def shards(self, rows: Tensor) -> Tensor | None:
+        """The number of the larger file in which each row lies, or None where it makes no difference."""
+        return None
+
 
 class Rows(Sequence[ImageFile]):
     """Some rows of a table of images, none of them fetched before it is asked for."""
@@ -55,6 +59,10 @@ class Rows(Sequence[ImageFile]):
     def take(self, indices: Tensor) -> Rows:
         """Some of these rows, in the order of `indices`."""
         return Rows(self.table, self.rows[indices])
+
+    def shards(self) -> Tensor | None:
+        """The larger file in which each of these images lies, as `ImageTable.shards`."""
+        return self.table.shards(self.rows)
 
     def names(self) -> list[str]:
         """What messages call these images."""

@@ -57,6 +57,9 @@ class Shards(ImageTable):
     def name(self, row: int) -> str:
         return f"{self.files[int(self.shard[row])]}, {key(row)}.{self.kinds[int(self.kind[row])]}"
 
+    def shards(self, rows: Tensor) -> Tensor:
+        return self.shard[rows]
+
     def fetch(self, row: int) -> EncodedImage:
         """The bytes of an image.
 
