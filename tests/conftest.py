@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import pickle
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -30,6 +31,16 @@ TINY_RUN = [
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_every_test() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def _annotations_unchecked() -> Iterator[None]:
+    """As outside tests, where annotations are not enforced: the compiler cannot look into their checks, and the errors
+    that a caller meets are our own sentences."""
+    torch.compiler.reset()
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

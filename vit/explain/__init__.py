@@ -12,6 +12,7 @@ On a model, each returning one number a patch:
     explain.py     model, images, method, target -> Explanation
     answer.py      what all methods return
 What they stand on:
+    head_mean.py   attention that keeps the mean of its heads, quickly
     subject.py     what methods need of a model: logits, and the attention on the way
     ours.py        of a ViT of this package
     timm.py        of a model of timm

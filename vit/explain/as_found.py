@@ -39,7 +39,8 @@ def as_for_explaining(model: nn.Module) -> Generator[None, None, None]:
             if isinstance(getattr(module, "grad_checkpointing", None), bool):
                 put(module, "grad_checkpointing", False)
         for parameter in model.parameters():
-            put(parameter, "requires_grad", False)
+            if parameter.requires_grad and not parameter.is_inference():
+                put(parameter, "requires_grad", False)
         if any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield

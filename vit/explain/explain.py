@@ -61,7 +61,7 @@ def explain(
     model: nn.Module,
     images: Float[Tensor, "b c h w"],
     method: str = "rollout",
-    target: int | Int[Tensor, " b"] | None = None,
+    target: int | Tensor | None = None,
     **settings: Setting,
 ) -> Explanation:
     """How much each patch of each image counted for what the model says; the model is left as it was found.
@@ -70,8 +70,8 @@ def explain(
         model: A `ViT`, or one of timm's Vision Transformers, compiled or not; it is run as in evaluation.
         images: Normalised as for the model.
         method: A name in `METHODS`; docs/explanation.md says what each does and what it costs.
-        target: The class to explain: one for all images or one for each; the predicted ones by default. Maps of
-            methods that are not class-specific do not depend on it.
+        target: The class to explain: one for all images or, as a tensor (b,), one for each; the predicted ones by
+            default. Maps of methods that are not class-specific do not depend on it.
         settings: Of the method, by name: `METHODS[method].settings`.
 
     Raises:
@@ -114,7 +114,8 @@ def method_named(name: str) -> Method:
 def _check_settings(name: str, method: Method, settings: dict[str, Setting]) -> None:
     for setting in settings:
         if setting not in method.settings:
-            raise ValueError(f"method={name!r} has no setting {setting!r}{did_you_mean(setting, method.settings)}")
+            known = did_you_mean(setting, method.settings) if method.settings else "; it has none."
+            raise ValueError(f"method={name!r} has no setting {setting!r}{known}")
 
 
 def _chooser(target: int | Tensor | None, num_images: int) -> Choose:
@@ -125,7 +126,7 @@ def _chooser(target: int | Tensor | None, num_images: int) -> Choose:
             return logits.argmax(dim=-1)
         classes = torch.as_tensor(target, device=logits.device)
         if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
-            raise ValueError(f"target={target} is no number of a class.")
+            raise ValueError(f"target has dtype {classes.dtype}; numbers of classes are whole.")
         if classes.ndim and tuple(classes.shape) != (num_images,):
             raise ValueError(
                 f"target has shape {tuple(classes.shape)}; one class is wanted, or one for each of {num_images} images."

@@ -9,8 +9,15 @@ from torch import Tensor
 
 from vit.explain.answer import Answer, Choose
 from vit.explain.flow import check_size, flow_of_layers
+from vit.explain.head_mean import HeadMeans
 from vit.explain.rollout import HeadFusion, check_share, check_shares, fuse, roll_back
 from vit.explain.subject import Subject, Watch
+
+KEPT = 2**24
+"""Bytes of matrices that rollout holds at most, one a layer and image, on a CPU: a batch goes through in parts."""
+
+KEPT_ON_A_GPU = 2**30
+"""Likewise on a GPU, which wants larger parts."""
 
 
 def raw_attention(
@@ -75,12 +82,19 @@ def rolled_out(
         residual: Share of a step that stays where it is, from 0 to below 1.
     """
     check_shares(subject.depth, head_fusion, discard_ratio, start_layer, residual)
-    watch = Watch(
-        lambda weights: fuse(weights, head_fusion, discard_ratio, subject.class_token),
-        range(start_layer, subject.depth),
-    )
-    seen = subject.run(images, watch)
-    return Answer(roll_back(seen.read, watch.kept, residual)[:, subject.num_prefix_tokens :], seen.logits)
+    layers = range(start_layer, subject.depth)
+
+    def of_some(images: Float[Tensor, "b c h w"]) -> Answer:
+        watch = HeadMeans(layers) if head_fusion == "mean" and not discard_ratio else Watch(fused, layers)
+        seen = subject.run(images, watch)
+        return Answer(roll_back(seen.read, watch.kept, residual)[:, subject.num_prefix_tokens :], seen.logits)
+
+    def fused(weights: Float[Tensor, "b heads n n"]) -> Float[Tensor, "b n n"]:
+        return fuse(weights, head_fusion, discard_ratio, subject.class_token)
+
+    kept = 4 * subject.num_tokens**2 * len(layers)
+    answers = [of_some(part) for part in images.split(max(1, (KEPT_ON_A_GPU if images.is_cuda else KEPT) // kept))]
+    return Answer(torch.cat([each.patches for each in answers]), torch.cat([each.logits for each in answers]))
 
 
 @torch.no_grad()
@@ -95,7 +109,7 @@ def flow(subject: Subject, images: Float[Tensor, "b c h w"], choose: Choose, *, 
     """
     check_size(subject.num_tokens)
     check_share("residual", residual)
-    watch = Watch(lambda weights: reduce(weights.float(), "b heads i j -> b i j", "mean"))
+    watch = HeadMeans(range(subject.depth))
     seen = subject.run(images, watch)
     flows = flow_of_layers(torch.stack(watch.kept), seen.read, residual)
     return Answer(flows[:, subject.num_prefix_tokens :], seen.logits)
