@@ -38,9 +38,9 @@ def test_the_map_is_the_class_tokens_row_on_a_grid_that_is_not_square() -> None:
 
 def test_a_map_lies_where_the_attention_went(monkeypatch: pytest.MonkeyPatch) -> None:
     network = model(depth=1)
-    weights = torch.zeros(1, 3, 16, 16)
+    weights = torch.zeros(1, 16, 16)
     weights[..., 1 + 5 * 2 + 4] = 1.0  # all look at the patch of the last row and column
-    monkeypatch.setattr("vit.explain.subject.attention_weights", lambda q, k: weights)
+    monkeypatch.setattr("vit.explain.head_mean.attend_with_head_mean", lambda q, k, v: (v, weights))
     heat = explain(network, images(1)).maps[0]
     assert heat[2, 4] == 0.5
     assert heat.sum() == 0.5
