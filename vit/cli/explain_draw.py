@@ -88,7 +88,8 @@ class Work:
 
     def class_of(self, index: int, between: str = ", ") -> str:
         """A class with its probability."""
-        return f"{self.predictor.card.label(index)}{between}{100 * float(self.probabilities[index]):.1f} %"
+        percent = f"{100 * float(self.probabilities[index]):.1f}\N{NO-BREAK SPACE}%"
+        return f"{self.predictor.card.label(index)}{between}{percent}"
 
 
 class Artist:
