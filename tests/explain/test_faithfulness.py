@@ -124,11 +124,11 @@ def test_a_method_that_does_not_beat_chance_is_said_so_and_one_that_does_is_not(
     good, useless = curves("good", falls - 0.05, stays), curves("useless", even, even)
     said = verdicts([good, useless, *priors])
     assert [sentence.split(" on ")[0] for sentence in said] == [
-        "useless is not better than chance",
-        "useless is not better than centre",
-        "useless is not better than energy",
+        "useless is not shown to be better than chance",
+        "useless is not shown to be better than centre",
+        "useless is not shown to be better than energy",
     ]
-    assert "patches replaced by black (gap +0.000)" in said[0]
+    assert said[0].endswith("fill black: the gap differs by +0.000 (+0.000 to +0.000).")
 
 
 def test_a_verdict_names_the_fills_in_which_a_method_fails():
@@ -136,7 +136,7 @@ def test_a_verdict_names_the_fills_in_which_a_method_fails():
     even = torch.tensor([[1.0, 0.5, 0.0]] * 4)
     priors = [curves(name, even, even, fill) for name in ("chance", "centre", "energy") for fill in ("black", "drop")]
     seen = [curves("a", falls, stays, "black"), curves("a", even, even, "drop")]
-    assert all("replaced by drop" in sentence for sentence in verdicts([*seen, *priors]))
+    assert all(", fill drop: " in sentence for sentence in verdicts([*seen, *priors]))
 
 
 def test_curves_of_two_fills_are_not_compared():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 from PIL import Image
@@ -16,6 +17,7 @@ from vit.explain import METHODS
 from vit.explain.draw.files import Film, require_free, save_index, stems, without_ours
 from vit.explain.draw.scale import OPACITY, Look
 from vit.explain.explain import method_named
+from vit.explain.removal import Fill
 from vit.parsing import add_model_and_images, command_parser, exit_code
 from vit.predict import Failure, Predictor, find_images
 
@@ -40,6 +42,10 @@ def run(arguments: list[str]) -> int:
         raise ValueError("these images were all drawn by vit explain; give it the photographs themselves.")
     look = Look(opacity=args.opacity, smooth=args.smooth)
     predictor = Predictor.load(args.model, args.device)
+    failures = _Failures()
+    if args.evaluate:
+        _evaluate(args, predictor, failures.left_out(predictor, paths), paths, settings)
+        return exit_code(len(failures.named), len(paths))
     from vit.cli.explain_draw import Artist, Wish  # brings matplotlib, and wrong input should not wait for that
 
     wish = Wish(
@@ -58,7 +64,6 @@ def run(arguments: list[str]) -> int:
     files = [file for base in bases.values() for file in artist.files(base)]
     sheets = [output / "index.html"] * (len(paths) > 1) if files else []
     require_free([*files, *sheets, *([output / "xray.png"] if "xray" in kinds else [])])
-    failures = _Failures()
     if "xray" in kinds:
         _xray(predictor, args.model, failures.left_out(predictor, paths), output / "xray.png")
     drawn: dict[str, list[Path]] = {}
@@ -107,6 +112,18 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--opacity", type=float, default=OPACITY, help="of the map over the picture, from 0 to 1")
     parser.add_argument("--smooth", action="store_true", help="let colours run into each other from patch to patch")
     parser.add_argument("--film", type=Film, default="gif", help="form of --growth: gif opens anywhere, webp is truer")
+    parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="draw no pictures, but measure how far the maps can be trusted: take patches away in their order",
+    )
+    parser.add_argument(
+        "--fills", type=Fill, nargs="+", default=["black", "drop"], help="what takes a patch's place in --evaluate"
+    )
+    parser.add_argument(
+        "--labels", type=str | None, help="table of the images' classes for --evaluate; else their folders' names"
+    )
+    parser.add_argument("--label-column", type=str | None, help="its column of the classes, if it is not called so")
     add_settings(parser)
     return parser
 
@@ -131,8 +148,29 @@ def _check(args: Namespace, kinds: Sequence[str], methods: Sequence[str]) -> Non
         able = ", ".join(name for name, known in METHODS.items() if known.class_specific)
         what = " and ".join(methods) if "overlay" in kinds else " and ".join(f"--{kind}" for kind in kinds)
         raise ValueError(f"a class changes nothing in {what}, the same for all; methods of a class: {able}.")
+    chosen = [kind for kind in KINDS if args[kind]]
+    if args.evaluate and (chosen or args.npy):
+        raise ValueError(f"--evaluate measures and draws nothing else; leave out --{chosen[0] if chosen else 'npy'}.")
     if args.npy and not {"overlay", "heads", "growth"} & set(kinds):
         raise ValueError("--npy writes the numbers of --overlay, --heads and --growth; ask for one of them, too.")
+
+
+def _evaluate(
+    args: Namespace,
+    predictor: Predictor,
+    pictures: Iterator[tuple[str, Image.Image]],
+    paths: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Find out the labels, then measure."""
+    from vit.cli.explain_evaluate import evaluate, labels_by_folder, labels_by_table
+
+    if args.labels is None:
+        labels = labels_by_folder(paths, predictor.card)
+    else:
+        labels = labels_by_table(paths, Path(args.labels), args.label_column, predictor.card)
+    methods = {method: settings[method] for method in dict.fromkeys(args.method)}
+    evaluate(predictor, pictures, labels, methods, list(dict.fromkeys(args.fills)), Path(args.output))
 
 
 def _xray(predictor: Predictor, model: str, pictures: Iterator[tuple[str, Image.Image]], file: Path) -> None:

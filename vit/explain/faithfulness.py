@@ -86,8 +86,9 @@ class Estimate:
     low: float
     high: float
 
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} ({self.low:.3f} to {self.high:.3f})"
+    def __format__(self, sign: str) -> str:
+        """With "+", all numbers have a sign."""
+        return f"{self.mean:{sign}.3f} ({self.low:{sign}.3f} to {self.high:{sign}.3f})"
 
 
 @torch.no_grad()
@@ -183,8 +184,9 @@ def verdicts(curves: Sequence[Curves]) -> list[str]:
             lost = [fill for fill in fills if gains[fill].low <= 0]
             if lost:
                 sentences.append(
-                    f"{method} is not better than {prior} on this model and these images, patches replaced by "
-                    f"{' or '.join(lost)} (gap {' and '.join(f'{gains[fill].mean:+.3f}' for fill in lost)})."
+                    f"{method} is not shown to be better than {prior} on this model and these images, fill "
+                    f"{' and '.join(lost)}: the gap differs by "
+                    f"{' and '.join(f'{gains[fill]:+}' for fill in lost)}."
                 )
     return sentences
 
