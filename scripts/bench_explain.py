@@ -94,6 +94,9 @@ def main() -> None:
     parser.add_argument("--contestants", nargs="+", choices=[each.__name__ for each in CONTESTANTS])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="count the time of this process alone: for a machine that others use"
+    )
     parser.add_argument("--output", type=Path, help="Markdown file; default: only where all cells are run")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # this process is one measurement of memory
     args = parser.parse_args()
@@ -119,8 +122,8 @@ def header(args: argparse.Namespace) -> list[str]:
     return [
         "# Rollout against the forward pass",
         "",
-        f"`python scripts/bench_explain.py --threads {args.threads} --rounds {args.rounds}` on {platform.machine()}, "
-        f"{args.threads} threads; {libraries}; {args.model}, batch {args.batch}.",
+        f"`python {' '.join(['scripts/bench_explain.py', *sys.argv[1:]])}` on {platform.machine()}, {args.threads} "
+        f"threads; {libraries}; {args.model}, batch {args.batch}.",
         "",
         "Time as a ratio to the fused forward in the same round: median (quartiles); below 1 is faster. Memory is the",
         "peak of a process of its own, above what it held before, less that of the fused forward.",
@@ -133,13 +136,14 @@ def cell(args: argparse.Namespace, size: str, dtype: str) -> list[str]:
     steps = {each.__name__: step_of(each, args, SIZES[size], DTYPES[dtype]) for each in chosen}
     for step in steps.values():
         step()
-    repeats = max(1, round(SAMPLE / _seconds(steps["fused"])))
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    repeats = max(1, round(SAMPLE / _seconds(steps["fused"], clock)))
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     order = list(steps)
     for _ in range(args.rounds):
         random.shuffle(order)
         for name in order:
-            seconds[name].append(_seconds(steps[name], repeats))
+            seconds[name].append(_seconds(steps[name], clock, repeats))
     peaks = {name: _peak_in_own_process(args, name, size, dtype) for name in steps}
     tokens = (SIZES[size] // 16) ** 2 + 1
     lines = [
@@ -207,12 +211,12 @@ def _timm(name: str, size: int) -> nn.Module:
     return model
 
 
-def _seconds(step: Callable[[], Any], repeats: int = 1) -> float:
+def _seconds(step: Callable[[], Any], clock: Callable[[], float], repeats: int = 1) -> float:
     """Of one step, the mean of `repeats`."""
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeats):
         step()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def _ratio(own: list[float], reference: list[float]) -> str:

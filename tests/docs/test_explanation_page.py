@@ -1,4 +1,4 @@
-"""What docs/explanation.md shows of pictures works as it is written there."""
+"""What docs/explanation.md shows works as it is written there, and its table has every method."""
 
 import re
 from pathlib import Path
@@ -6,18 +6,34 @@ from pathlib import Path
 import pytest
 
 from vit.cli.explain import KINDS
+from vit.explain import METHODS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "explanation.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_the_code_of_the_page_runs() -> None:
-    *_, block = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+def test_the_code_of_the_page_runs_from_top_to_bottom() -> None:
     names: dict[str, object] = {}
-    exec(block, names)
+    of_methods, of_functions, of_pictures = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    exec(of_methods, names)
+    assert names["found"].maps.shape == names["relevance"].maps.shape == (2, 14, 14)
+    assert names["relevance"].target.tolist() == [3, 3]
+    exec(of_functions, names)
+    assert names["matrix"].shape == (2, 197, 197)
+    exec(of_pictures, names)
     shapes = [tuple(names[name].shape) for name in ("maps", "grown", "distance")]  # type: ignore[attr-defined]
     assert shapes == [(2, 12, 3, 14, 14), (2, 12, 14, 14), (12, 3)]
+
+
+def test_the_table_names_every_method_its_settings_and_what_it_claims() -> None:
+    table = PAGE.partition("## Methods")[2].partition("## Conventions")[0]
+    rows = dict(re.findall(r"^\| `(?!method)(\w+)` \| (.*)$", table, flags=re.MULTILINE))
+    assert list(rows) == list(METHODS)
+    for name, method in METHODS.items():
+        _, of_class, settings, *_ = rows[name].split(" | ")
+        assert of_class == ("no" if not method.class_specific else "yes, signed" if method.signed else "yes"), name
+        assert re.findall(r"`(\w+)", settings) == list(method.settings), name
 
 
 def test_the_page_has_every_kind_of_picture() -> None:

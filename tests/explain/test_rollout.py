@@ -1,5 +1,6 @@
 """Attention rollout against numbers worked by hand, plain loops, and what must hold for any attention."""
 
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
@@ -177,3 +178,62 @@ def test_rollout_under_autocast_is_that_of_float32() -> None:
         under_autocast = rollout(attention)
     assert under_autocast.dtype == torch.float32
     assert torch.equal(under_autocast, rollout(attention))
+
+
+def test_three_tokens_and_two_layers_worked_by_hand_in_fractions() -> None:
+    first = [
+        [Fraction(1, 3), Fraction(1, 3), Fraction(1, 3)],
+        [Fraction(0), Fraction(1, 2), Fraction(1, 2)],
+        [Fraction(1), Fraction(0), Fraction(0)],
+    ]
+    second = [
+        [Fraction(1, 2), Fraction(0), Fraction(1, 2)],
+        [Fraction(1, 4), Fraction(1, 4), Fraction(1, 2)],
+        [Fraction(0), Fraction(1), Fraction(0)],
+    ]
+    one, two = (
+        [[(row[j] + (i == j)) / 2 for j in range(3)] for i, row in enumerate(layer)] for layer in (first, second)
+    )
+    assert one == [
+        [Fraction(2, 3), Fraction(1, 6), Fraction(1, 6)],
+        [Fraction(0), Fraction(3, 4), Fraction(1, 4)],
+        [Fraction(1, 2), Fraction(0), Fraction(1, 2)],
+    ]
+    # the class token's row: 3/4 of [2/3, 1/6, 1/6] and 1/4 of [1/2, 0, 1/2]
+    expected = [
+        [Fraction(5, 8), Fraction(1, 8), Fraction(1, 4)],
+        [Fraction(5, 24), Fraction(47, 96), Fraction(29, 96)],
+        [Fraction(1, 4), Fraction(3, 8), Fraction(3, 8)],
+    ]
+    assert expected == [[sum(two[i][k] * one[k][j] for k in range(3)) for j in range(3)] for i in range(3)]
+    attention = torch.tensor([[[[[float(x) for x in row] for row in layer]]] for layer in (first, second)])
+    assert_close(rollout(attention)[0], torch.tensor([[float(x) for x in row] for row in expected]))
+
+
+def test_dividing_along_the_wrong_axis_is_not_what_we_do() -> None:
+    """The fault of the well-known script: without keepdim each column is divided by another row's sum."""
+    attention = random_attention(b=1, n=5)
+    wrong = torch.eye(5)
+    for weights in attention[:, 0].amax(dim=1):
+        step = weights + torch.eye(5)
+        wrong = (step / step.sum(dim=-1)) @ wrong
+    right = rollout(attention, "max")[0]
+    assert (right - wrong).abs().max() > 0.01
+    assert_close(right.sum(dim=-1), torch.ones(5))
+
+
+def test_all_that_goes_to_the_class_token_stays_not_one_entry() -> None:
+    """The fault of the well-known script: it keeps the first entry of the matrix alone."""
+    attention = random_attention(layers=1, b=2, n=7)
+    attention[..., 0] = 1e-4
+    kept = rollout(attention, discard_ratio=0.6, residual=0.0)
+    assert bool((kept[:, :, 0] > 0).all())
+    assert int((kept == 0).sum()) == 2 * int(0.6 * 49)
+
+
+def test_without_a_class_token_no_column_is_spared() -> None:
+    attention = torch.tensor([[[[[0.1, 0.9], [0.4, 0.6]]]]])
+    assert_close(
+        rollout(attention, discard_ratio=0.25, residual=0.0, class_token=False)[0, 0], torch.tensor([0.0, 1.0])
+    )
+    assert_close(rollout(attention, discard_ratio=0.25, residual=0.0)[0, 0], torch.tensor([0.1, 0.9]))
