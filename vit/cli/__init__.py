@@ -15,6 +15,7 @@ from importlib import import_module
 
 COMMANDS = {
     "fit": "train a ViT",
+    "plan": "measure a few steps: time to finish, memory, the largest batch",
     "test": "measure a finished run on the test images",
     "report": "draw learning curves, confusions and the worst mistakes of a run again",
     "predict": "label images",

@@ -8,5 +8,9 @@ run.py         YAML and flags -> a run: trainer, classifier and data, in a folde
 story.py       what a run was: command, seed, git commit, versions, hardware, data -> run.json
 measures.py    log-probabilities, labels -> accuracies, NLL, Brier score, ECE with 95 % intervals
 predictions.py model + images -> what it says about each, a row an image
+conclude.py    a finished run -> its figures and its report
+report/        the files of a run -> pictures, and one page
+seeds.py       one recipe with several seeds
+plan.py, largest_batch.py, memory.py   a rehearsal of a run -> what it would take
 evaluate.py    a finished run or any model -> its measures on validation or test images, every look at these on record
 """

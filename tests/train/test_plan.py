@@ -1,0 +1,146 @@
+"""A plan is measured by a rehearsal that leaves nothing behind, and its arithmetic is right."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from vit.cli import main
+from vit.nn import ViTConfig
+from vit.train import plan as planning
+from vit.train.largest_batch import BatchLimit, Trial, find_largest_batch, limit_by
+from vit.train.plan import Clock, plan
+from vit.weights.description import count_flops
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, so that whatever is left behind is seen."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_plan_says_what_the_run_would_take_and_leaves_nothing(tiny_run: list[str], elsewhere: Path) -> None:
+    found = plan([*tiny_run, "--trainer.max_epochs", "7"], largest_batch=False)
+    assert (found.steps, found.epochs, found.batch_size, found.train_images) == (140, 7, 64, 1293)
+    assert (found.device, found.precision, found.parameters, found.trainable) == ("cpu", "32-true", 7130, 7130)
+    config = ViTConfig(image_size=8, patch_size=2, in_channels=1, embed_dim=16, depth=2, num_heads=2, num_classes=10)
+    assert found.gflops == pytest.approx(count_flops(config) / 1e9)
+    assert found.measured_batches == 40
+    assert found.images_needed == pytest.approx(64 / found.step_seconds)
+    a_run = 140 * (found.step_seconds + found.wait_seconds) + 7 * found.validation_seconds
+    assert found.total_seconds == pytest.approx(a_run)
+    assert min(found.step_seconds, found.validation_seconds, found.images_loaded) > 0
+    assert found.peak_memory > 50 * 2**20  # torch alone takes more
+    assert not list(elsewhere.iterdir())
+
+
+def test_accumulated_batches_are_one_step(tiny_run: list[str], elsewhere: Path) -> None:
+    found = plan(
+        [*tiny_run, "--trainer.accumulate_grad_batches", "3", "--trainer.limit_train_batches", "6"], largest_batch=False
+    )
+    assert (found.steps, found.epochs) == (4, 2)  # 2 epochs of 6 batches
+    assert found.total_seconds == pytest.approx(
+        12 * (found.step_seconds + found.wait_seconds) + 2 * found.validation_seconds
+    )
+
+
+@pytest.mark.parametrize(
+    ("max_epochs", "max_steps", "steps"), [(5, -1, 50), (5, 7, 7), (5, 70, 50), (None, -1, 10_000), (-1, 30, 30)]
+)
+def test_the_number_of_steps_is_lightnings(max_epochs: int | None, max_steps: int, steps: int) -> None:
+    assert planning._steps(max_epochs, max_steps, 10) == steps  # pyright: ignore
+
+
+@pytest.mark.parametrize(("limit", "batches"), [(None, 20), (5, 5), (50, 20), (0.5, 10), (1.0, 20)])
+def test_limits_are_numbers_of_batches_or_shares(limit: float | None, batches: int) -> None:
+    assert planning._limited(limit, 20) == batches  # pyright: ignore
+
+
+class FakeTrainer(L.Trainer):
+    accumulate_grad_batches, should_stop = 1, False  # pyright: ignore
+
+    def __init__(self) -> None: ...
+
+
+def test_the_clock_leaves_the_first_steps_out_and_stops_when_it_has_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, steps = [0.5] * 60, [9.0] * 5 + [0.1, 0.3, 0.2] * 20
+    moments = [0.0]
+    for wait, step in zip(waits, steps, strict=False):
+        moments += [moments[-1] + wait, moments[-1] + wait + step]
+    given = iter(moments)
+    monkeypatch.setattr(planning, "_now", lambda _: next(given))
+    monkeypatch.setattr(planning, "SECONDS", 1e9)
+    clock: Any = Clock()
+    trainer, module = FakeTrainer(), L.LightningModule()
+    clock.on_train_start(trainer, module)
+    while not trainer.should_stop:
+        clock.on_train_batch_start(trainer, module, None, 0)
+        clock.on_train_batch_end(trainer, module, None, None, 0)
+    assert len(clock.steps) == 45
+    assert clock.batch_seconds(1) == pytest.approx(0.2)
+    assert clock.waits[1:] == pytest.approx([0.5] * 44)
+
+
+def trials(*sizes_and_peaks: tuple[int, int], available: int, images: int = 10_000, gpu: bool = True) -> list[Trial]:
+    return [Trial(size, peak, available, images, gpu) for size, peak in sizes_and_peaks]
+
+
+@pytest.mark.parametrize(
+    ("tried", "limit"),
+    [
+        ([], None),
+        # 950 is more than nine tenths of 1,000
+        (trials((64, 300), (128, 500), (256, 950), available=1000), BatchLimit(128, tried=True, by_images=False)),
+        (trials((64, 300), available=1000), BatchLimit(64, tried=True, by_images=False)),  # the next one did not fit
+        (trials((64, 950), available=1000), BatchLimit(0, tried=True, by_images=False)),
+        (trials((64, 30), (128, 50), available=1000, images=200), BatchLimit(128, tried=True, by_images=True)),
+        # 2 an image: 900 are to be had, 100 are used at 64, so that 464 fit, and of the doubles 256
+        (trials((16, 4), (64, 100), available=1000, gpu=False), BatchLimit(256, tried=False, by_images=False)),
+        (trials((16, 7), (64, 7), available=9, images=300, gpu=False), BatchLimit(256, tried=False, by_images=True)),
+    ],
+)
+def test_the_largest_batch_follows_from_the_trials(tried: list[Trial], limit: BatchLimit | None) -> None:
+    assert limit_by(tried) == limit
+
+
+@pytest.mark.slow  # a process that imports torch and lightning
+def test_the_largest_batch_is_looked_for_in_another_process(tiny_run: list[str], elsewhere: Path) -> None:
+    before = torch.get_rng_state()
+    found = find_largest_batch(tiny_run, 64)
+    assert found is not None
+    assert (found.batch_size, found.tried) == (1024, False)  # of 1,293 images, and this model takes next to nothing
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not list(elsewhere.iterdir())
+
+
+def test_plan_prints_a_table_or_json(tiny_run: list[str], elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *tiny_run, "--largest-batch", "false"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("steps ") and "40 of 64 images, 2 epochs" in line for line in lines)
+    assert any(line.startswith("time to finish") for line in lines)
+    assert main(["plan", *tiny_run, "--largest-batch", "false", "--format", "json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["steps"] == 40
+    assert values["largest_batch"] is None
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--model.vit.patch_size", "3"], "patch_size=3 does not divide image_size=8"),
+        (["--trainer.max_epoch", "3"], "there is no flag --trainer.max_epoch; did you mean '--trainer.max_epochs'?"),
+    ],
+)
+def test_what_cannot_be_trained_cannot_be_planned(
+    flags: list[str], sentence: str, tiny_run: list[str], elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", *tiny_run, *flags]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(elsewhere.iterdir())
