@@ -90,7 +90,7 @@ def explain(
     defaults = {name: parameter.default for name, parameter in chosen.settings.items()}
     return Explanation(
         maps=rearrange(answer.patches.detach().float(), "b (gh gw) -> b gh gw", gh=subject.grid[0]),
-        target=choose(probabilities),
+        target=choose(answer.logits.detach()),
         probabilities=probabilities,
         method=", ".join(filter(None, [chosen.title, _described({**defaults, **settings})])),
         name=method,
