@@ -11,8 +11,10 @@ import torch
 from vit.cli import main
 from vit.nn import ViTConfig
 from vit.train import plan as planning
+from vit.train import rehearsal
 from vit.train.largest_batch import BatchLimit, Trial, find_largest_batch, limit_by
-from vit.train.plan import Clock, plan
+from vit.train.plan import plan
+from vit.train.rehearsal import Clock
 from vit.weights.description import count_flops
 
 
@@ -74,8 +76,8 @@ def test_the_clock_leaves_the_first_steps_out_and_stops_when_it_has_enough(monke
     for wait, step in zip(waits, steps, strict=False):
         moments += [moments[-1] + wait, moments[-1] + wait + step]
     given = iter(moments)
-    monkeypatch.setattr(planning, "_now", lambda _: next(given))
-    monkeypatch.setattr(planning, "SECONDS", 1e9)
+    monkeypatch.setattr(rehearsal, "now", lambda _: next(given))
+    monkeypatch.setattr(rehearsal, "SECONDS", 1e9)
     clock: Any = Clock()
     trainer, module = FakeTrainer(), L.LightningModule()
     clock.on_train_start(trainer, module)

@@ -11,6 +11,6 @@ predictions.py model + images -> what it says about each, a row an image
 conclude.py    a finished run -> its figures and its report
 report/        the files of a run -> pictures, and one page
 seeds.py       one recipe with several seeds
-plan.py, largest_batch.py, memory.py   a rehearsal of a run -> what it would take
+plan.py        what a run would take: rehearsal.py cuts it short, largest_batch.py tries sizes, memory.py counts
 evaluate.py    a finished run or any model -> its measures on validation or test images, every look at these on record
 """

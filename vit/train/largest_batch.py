@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from vit.data.preprocess import normalise
 from vit.train.memory import available_memory, peak_memory
 from vit.train.recipe import fused_is_faster
+from vit.train.rehearsal import Rehearsal, for_rehearsal
 from vit.train.run import Run
 
 MARGIN = 0.9
@@ -94,8 +95,6 @@ def limit_by(trials: Sequence[Trial]) -> BatchLimit | None:
 
 def _try_sizes(args: list[str], batch_size: int, answers: Connection) -> None:
     """In the other process: send a `Trial` for each size that could be tried."""
-    from vit.train.plan import Rehearsal, for_rehearsal
-
     with tempfile.TemporaryDirectory() as folder:
         run = Rehearsal(for_rehearsal(args, folder), epoch_lines=False)
         device = run.trainer.strategy.root_device

@@ -9,29 +9,20 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from statistics import median
-from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.cli import LightningCLI
 
 from vit.nn import ViT
 from vit.train.largest_batch import BatchLimit, find_largest_batch
 from vit.train.memory import peak_memory
 from vit.train.predictions import predict
+from vit.train.rehearsal import SECONDS, WARM_UP, Rehearsal, for_rehearsal, now
 from vit.train.run import Run, fit
 from vit.weights.description import count_flops
-
-WARM_UP, STEPS = 5, 40
-"""Steps that are left out, since memory and kernels are being prepared; and those that are measured, at most."""
-
-SECONDS = 20.0
-"""After which the measuring of steps ends, however many there were, and of the loader after a quarter of that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,56 +57,6 @@ class Plan:
     largest_batch: BatchLimit | None
 
 
-class Clock(L.Callback):
-    """When each batch was asked for and when its step was done; ends the training when there is enough."""
-
-    def __init__(self) -> None:
-        self.waits: list[float] = []
-        self.steps: list[float] = []
-        self._last = self._start = 0.0
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start."""
-        self._start = self._last = _now(pl_module.device)
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """The data is here."""
-        now = _now(pl_module.device)
-        self.waits.append(now - self._last)
-        self._last = now
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """The step is done."""
-        now = _now(pl_module.device)
-        self.steps.append(now - self._last)
-        self._last = now
-        whole = len(self.steps) % trainer.accumulate_grad_batches == 0
-        enough = len(self.steps) >= (WARM_UP + STEPS) * trainer.accumulate_grad_batches
-        late = now - self._start > SECONDS and len(self.steps) > WARM_UP
-        trainer.should_stop = whole and (enough or late)
-
-    def batch_seconds(self, accumulated: int) -> float:
-        """Median time of a batch, the optimiser's step shared by the batches that are accumulated for it."""
-        kept = self.steps[min(WARM_UP * accumulated, len(self.steps) - accumulated) :]
-        groups = [sum(kept[start : start + accumulated]) for start in range(0, len(kept), accumulated)]
-        return median(groups) / accumulated
-
-
-class Rehearsal(Run):
-    """A run that measures itself and keeps nothing."""
-
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[L.Callback]) -> L.Trainer:
-        self.clock = Clock()
-        only = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "fast_dev_run": False}
-        one_device = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-        config |= {**only, **one_device, "limit_val_batches": 0, "num_sanity_val_steps": 0, "min_epochs": None}
-        return LightningCLI._instantiate_trainer(self, config, [self.clock])  # pyright: ignore[reportPrivateUsage]
-
-
 def plan(args: Sequence[str], largest_batch: bool = True) -> Plan:
     """Rehearse a run.
 
@@ -130,11 +71,6 @@ def plan(args: Sequence[str], largest_batch: bool = True) -> Plan:
         run = Rehearsal(for_rehearsal(args, folder), epoch_lines=False)
         fit(run)
         return _plan(run, find_largest_batch(args, run.datamodule.batch_size) if largest_batch else None)
-
-
-def for_rehearsal(args: Sequence[str], folder: str) -> list[str]:
-    """The flags of the run, in a folder that will be gone."""
-    return [*args, "--output", folder, "--name", "rehearsal", "--resume", "no", "--export", "last"]
 
 
 def _plan(run: Rehearsal, largest_batch: BatchLimit | None) -> Plan:
@@ -197,7 +133,7 @@ def _validation_seconds(run: Run, device: torch.device) -> float:
     ends: list[float] = []
     for batch in batches:
         predict(run.model.network, [batch], lambda one: data.on_after_batch_transfer(one, 0), device, precision)
-        ends.append(_now(device))
+        ends.append(now(device))
     one = (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else 0.0
     return one * _limited(run.config.trainer.limit_val_batches, len(loader))
 
@@ -205,21 +141,14 @@ def _validation_seconds(run: Run, device: torch.device) -> float:
 def _loader_speed(run: Run, device: torch.device) -> float:
     """Images a second of the training loader alone, counted from its second batch on."""
     loader = run.datamodule.train_dataloader()
-    images, start, now = 0, None, 0.0
+    images, start, last = 0, None, 0.0
     for batch in loader:
-        now = _now(device)
+        last = now(device)
         if start is None:
-            start = now
+            start = last
             continue
         images += len(batch[0])
-        if now - start > SECONDS / 4:
+        if last - start > SECONDS / 4:
             break
     run.datamodule.teardown()
-    return images / max(now - start, 1e-9) if start is not None and images else math.nan
-
-
-def _now(device: torch.device) -> float:
-    """The time, when the device has done all it was told to."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-    return time.perf_counter()
+    return images / max(last - start, 1e-9) if start is not None and images else math.nan
