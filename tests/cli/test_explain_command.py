@@ -115,6 +115,18 @@ def test_a_shared_scale_gives_images_the_same_colours(
     assert {one.scope for one in seen} == {"one scale for all 3 maps"}
 
 
+def test_a_shared_scale_is_of_each_methods_own_maps(draw: Draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vit.cli import explain_draw
+
+    rows: list[list[Any]] = []
+    original = explain_draw.draw
+    monkeypatch.setattr(explain_draw, "draw", lambda *args: (rows.extend(args[1]), original(*args))[1])
+    draw("--method", "rollout", "chefer", "--top-k", "3", "--shared-scale")
+    assert [[one.scope for one in row] for row in rows] == [["own scale"], ["one scale for all 3 maps"] * 3]
+    assert len({one.scale for one in rows[1]}) == 1
+    assert rows[1][0].scale.greatest == pytest.approx(max(float(one.scores.max()) for one in rows[1]))
+
+
 def test_many_images_get_a_page_that_shows_them_all(draw: Draw, write_image: WriteImage, tmp_path: Path) -> None:
     images = [write_image(name, (8, 8), "L") for name in ("a & <b>.png", "what? #1.png")]
     code, printed, _ = draw("--overlay", "--html", images=images)
@@ -203,7 +215,7 @@ def test_what_was_drawn_is_not_explained_when_its_folder_is_searched(
         (["--method", "chefer", "--target", "eleven"], "there is no class 'eleven'; known are: 0, 1, 2"),
         (["--method", "chefer", "--target", "10"], "--target 10 is not one of the 10 classes, 0 to 9."),
         (["--target", "3"], "a class changes nothing in rollout, the same for all; methods of a class: chefer"),
-        (["--heads", "--top-k", "2"], "a class changes nothing in --heads, the same for all;"),
+        (["--heads", "--top-k", "2"], "--top-k changes nothing here; it is for --overlay."),
         (["--method", "chefer", "--target", "3", "--top-k", "2"], "--target names classes and --top-k takes the lik"),
         (["--method", "chefer", "--top-k", "0"], "--top-k 0 must be at least 1."),
         (["--method", "chefer", "--residual", "0.2"], "--residual is no setting of chefer, but of rollout, flow."),
@@ -211,6 +223,11 @@ def test_what_was_drawn_is_not_explained_when_its_folder_is_searched(
         (["--method", "raw", "--head", "9"], "head=9 is not one of the 2 heads"),
         (["--growth", "--start-layer", "2"], "start_layer=2 is not one of the 2 layers, 0 to 1."),
         (["--head-fusion", "sum"], "head_fusion=sum is not of its type"),
+        (["--heads", "--residual", "0.2"], "--residual is for --overlay: a setting of"),
+        (["--heads", "--method", "chefer"], "--method changes nothing here; it is for --overlay or --evaluate."),
+        (["--html", "--shared-scale"], "--shared-scale changes nothing here; it is for --overlay or --heads."),
+        (["--film", "webp"], "--film changes nothing here; it is for --growth."),
+        (["--xray", "--opacity", "0.5"], "--opacity changes nothing here; it is for --overlay or --growth."),
         (["--opacity", "7"], "opacity=7.0 must be from 0 (only the picture) to 1 (only the map)."),
         (["--film", "avi"], "film=avi is not of its type; expected one of 'gif', 'webp'."),
         (["--xray", "--npy"], "--npy writes the numbers of --overlay, --heads and --growth"),

@@ -29,18 +29,29 @@ KINDS = {
     "xray": "draw one page about the model: positions, patch filters, how far and how widely its heads look",
 }
 
+CONCERNS = {
+    "method": {"overlay", "evaluate"},
+    "target": {"overlay"},
+    "top_k": {"overlay"},
+    "shared_scale": {"overlay", "heads"},
+    "opacity": {"overlay", "growth"},
+    "smooth": {"overlay", "growth"},
+    "film": {"growth"},
+}
+"""What a flag changes; flags that are not here change everything, or see to it themselves."""
+
 
 def run(arguments: list[str]) -> int:
     """Draw; exit code 1 where a file could not be read (named on stderr, the others drawn), 2 where none could."""
     args = _parser().parse_args(arguments)
-    output, kinds = Path(args.output), [kind for kind in KINDS if args[kind]] or ["overlay"]
-    methods = list(dict.fromkeys(args.method))
+    output, kinds = Path(args.output), [kind for kind in (*KINDS, "evaluate") if args[kind]] or ["overlay"]
+    methods = list(dict.fromkeys(args.method or ["rollout"])) if {"overlay", "evaluate"} & set(kinds) else []
     _check(args, kinds, methods)
     settings = given_settings(args, [*methods, *(["rollout"] if "growth" in kinds else [])])
     paths = list(dict.fromkeys(without_ours(find_images(args.images), output)))
     if not paths:
         raise ValueError("these images were all drawn by vit explain; give it the photographs themselves.")
-    look = Look(opacity=args.opacity, smooth=args.smooth)
+    look = Look(opacity=OPACITY if args.opacity is None else args.opacity, smooth=args.smooth)
     predictor = Predictor.load(args.model, args.device)
     failures = _Failures()
     if args.evaluate:
@@ -56,7 +67,7 @@ def run(arguments: list[str]) -> int:
         top_k=args.top_k or 1,
         look=look,
         shared_scale=args.shared_scale,
-        film=args.film,
+        film=args.film or "gif",
         arrays=args.npy,
     )
     artist = Artist(predictor, wish)
@@ -103,15 +114,19 @@ def _parser() -> ArgumentParser:
     for kind, what in KINDS.items():
         parser.add_argument(f"--{kind}", action="store_true", help=what)
     parser.add_argument("--npy", action="store_true", help="write the numbers, too: .npy, and .json that says of what")
-    parser.add_argument("--method", type=str, nargs="+", default=["rollout"], help=_methods())
+    parser.add_argument("--method", type=str, nargs="+", help=_methods())
     parser.add_argument(
         "--target", type=str, nargs="+", help="classes to explain, by name or number; else the likeliest"
     )
     parser.add_argument("--top-k", type=int, help="explain this many of the likeliest classes side by side")
     parser.add_argument("--shared-scale", action="store_true", help="the same colours for the same scores everywhere")
-    parser.add_argument("--opacity", type=float, default=OPACITY, help="of the map over the picture, from 0 to 1")
+    parser.add_argument(
+        "--opacity", type=float, help=f"of the map over the picture, from 0 to 1; {OPACITY} where not said"
+    )
     parser.add_argument("--smooth", action="store_true", help="let colours run into each other from patch to patch")
-    parser.add_argument("--film", type=Film, default="gif", help="form of --growth: gif opens anywhere, webp is truer")
+    parser.add_argument(
+        "--film", type=Film, help="form of --growth: gif opens anywhere and is the default, webp is truer"
+    )
     parser.add_argument(
         "--evaluate",
         action="store_true",
@@ -130,29 +145,40 @@ def _parser() -> ArgumentParser:
 
 def _methods() -> str:
     kinds = {True: "of the class", False: "the same for every class"}
-    return "; ".join(f"{name}: {known.title}, {kinds[known.class_specific]}" for name, known in METHODS.items())
+    return "rollout where not said; " + "; ".join(
+        f"{name}: {known.title}, {kinds[known.class_specific]}" for name, known in METHODS.items()
+    )
 
 
 def _check(args: Namespace, kinds: Sequence[str], methods: Sequence[str]) -> None:
     """Raise a `ValueError` for what can be known to be wrong before anything is loaded."""
-    by_class = [method_named(method).class_specific for method in methods]
+    if args.evaluate and (len(kinds) > 1 or args.npy):
+        also = kinds[0] if len(kinds) > 1 else "npy"
+        raise ValueError(f"--evaluate measures and draws nothing else; leave out --{also}.")
+    for name, concerned in CONCERNS.items():
+        if args[name] not in (None, False) and not concerned & set(kinds):
+            able = " or ".join(f"--{kind}" for kind in (*KINDS, "evaluate") if kind in concerned)
+            raise ValueError(f"--{name.replace('_', '-')} changes nothing here; it is for {able}.")
     for method in methods:
-        needed = METHODS[method].needs
+        needed = method_named(method).needs
         if needed and find_spec(needed) is None:
             raise ValueError(f"--method {method} needs {needed}, which is missing: pip install 'plain-vit[{needed}]'.")
+    if args.npy and not {"overlay", "heads", "growth"} & set(kinds):
+        raise ValueError("--npy writes the numbers of --overlay, --heads and --growth; ask for one of them, too.")
+    if args.target or args.top_k is not None:
+        _check_classes(args, methods)
+
+
+def _check_classes(args: Namespace, methods: Sequence[str]) -> None:
+    """The same for classes that are asked for."""
     if args.target and args.top_k is not None:
         raise ValueError("--target names classes and --top-k takes the likeliest ones; give one of the two.")
     if args.top_k is not None and args.top_k < 1:
         raise ValueError(f"--top-k {args.top_k} must be at least 1.")
-    if (args.target or args.top_k) and not ("overlay" in kinds and any(by_class)):
-        able = ", ".join(name for name, known in METHODS.items() if known.class_specific)
-        what = " and ".join(methods) if "overlay" in kinds else " and ".join(f"--{kind}" for kind in kinds)
-        raise ValueError(f"a class changes nothing in {what}, the same for all; methods of a class: {able}.")
-    chosen = [kind for kind in KINDS if args[kind]]
-    if args.evaluate and (chosen or args.npy):
-        raise ValueError(f"--evaluate measures and draws nothing else; leave out --{chosen[0] if chosen else 'npy'}.")
-    if args.npy and not {"overlay", "heads", "growth"} & set(kinds):
-        raise ValueError("--npy writes the numbers of --overlay, --heads and --growth; ask for one of them, too.")
+    able = [name for name, known in METHODS.items() if known.class_specific]
+    if not set(able) & set(methods):
+        what = " and ".join(methods)
+        raise ValueError(f"a class changes nothing in {what}, the same for all; methods of a class: {', '.join(able)}.")
 
 
 def _evaluate(
@@ -169,8 +195,7 @@ def _evaluate(
         labels = labels_by_folder(paths, predictor.card)
     else:
         labels = labels_by_table(paths, Path(args.labels), args.label_column, predictor.card)
-    methods = {method: settings[method] for method in dict.fromkeys(args.method)}
-    evaluate(predictor, pictures, labels, methods, list(dict.fromkeys(args.fills)), Path(args.output))
+    evaluate(predictor, pictures, labels, settings, list(dict.fromkeys(args.fills)), Path(args.output))
 
 
 def _xray(predictor: Predictor, model: str, pictures: Iterator[tuple[str, Image.Image]], file: Path) -> None:

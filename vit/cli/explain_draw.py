@@ -18,7 +18,7 @@ from vit.explain import Explanation, explain
 from vit.explain.draw.files import Film, save_array
 from vit.explain.draw.growth import draw_growth, film_frames, save_film
 from vit.explain.draw.heads import draw_heads
-from vit.explain.draw.overlay import Map, draw
+from vit.explain.draw.overlay import OWN, Map, draw
 from vit.explain.draw.page import draw_page, save_page
 from vit.explain.draw.scale import Look, Scale
 from vit.explain.layers import Seen, growth, head_maps, look_inside
@@ -97,8 +97,8 @@ class Artist:
 
     def __init__(self, predictor: Predictor, wish: Wish) -> None:
         self.predictor, self.wish = predictor, wish
-        self.scales: dict[str, Scale] = {}
-        self.scope = "own scale"
+        self.shared: dict[str, tuple[Scale, str]] = {}
+        """Of each method whose maps share a scale, that scale, and how many maps it is of."""
 
     @cached_property
     def makers(self) -> dict[str, Callable[[Work, Path], None]]:
@@ -142,8 +142,8 @@ class Artist:
         for row, method in enumerate(self.wish.settings):
             every = [one for work in works for one in work.maps[row]]
             maps = [one.maps[0].cpu().numpy() for one in every]
-            self.scales[method] = Scale.of(maps, signed=every[0].signed, unit=every[0].unit)
-            self.scope = f"one scale for all {len(maps)} maps" if len(maps) > 1 else self.scope
+            scale = Scale.of(maps, signed=every[0].signed, unit=every[0].unit)
+            self.shared[method] = scale, f"one scale for all {len(maps)} maps" if len(maps) > 1 else OWN
 
     def draw(self, work: Work, base: Path) -> list[Path]:
         """Write the files of one image; returns their paths."""
@@ -162,14 +162,15 @@ class Artist:
 
     def _map(self, work: Work, one: Explanation) -> Map:
         scores = one.maps[0]
-        own = Scale.of([scores.cpu().numpy()], signed=one.signed, unit=one.unit)
+        own = Scale.of([scores.cpu().numpy()], signed=one.signed, unit=one.unit), OWN
+        scale, scope = self.shared.get(one.name, own)
         return Map(
             scores=scores,
             method=one.name,
             target=work.class_of(int(one.target[0])),
             class_specific=one.class_specific,
-            scale=self.scales.get(one.name, own),
-            scope=self.scope,
+            scale=scale,
+            scope=scope,
         )
 
     def _array_of(self, row: int) -> Callable[[Work, Path], None]:

@@ -38,7 +38,8 @@ def given_settings(args: Namespace, methods: Sequence[str]) -> dict[str, dict[st
         if not any(name in METHODS[method].settings for method in methods):
             having = [method for method, known in METHODS.items() if name in known.settings]
             flag = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{flag} is no setting of {' or '.join(methods)}, but of {', '.join(having)}.")
+            here = f"no setting of {' or '.join(methods)}, but" if methods else "for --overlay: a setting"
+            raise ValueError(f"{flag} is {here} of {', '.join(having)}.")
     return {
         method: {name: value for name, value in given.items() if name in METHODS[method].settings} for method in methods
     }

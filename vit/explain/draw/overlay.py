@@ -24,6 +24,9 @@ NARROWEST = 240
 
 GAP = 28
 
+OWN = "own scale"
+"""What is said of a scale that no other map has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Map:
@@ -38,7 +41,7 @@ class Map:
 
     class_specific: bool
     scale: Scale
-    scope: str = "own scale"
+    scope: str = OWN
     """Which maps have the same colours."""
 
     @property
