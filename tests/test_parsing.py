@@ -34,6 +34,17 @@ KNOWN = ["model", "model.vit.patch_size", "model.vit.image_size", "trainer.max_e
             "export=worst is not of its type; expected one of 'best', 'last'.",
         ),
         (
+            'Parser key "trainer.callbacks": - Expected a path but NoSuch either not accessible or invalid\n- Does not',
+            "trainer.callbacks=NoSuch names no class; Lightning's go by their name, others as package.module.Class.",
+        ),
+        (
+            'Parser key "trainer.logger": Does not validate against any of the Union subtypes\n'
+            "Subtypes: [<class 'bool'>, <class 'NoneType'>]\nErrors:\n- Expected a <class 'bool'>\n"
+            "Given value type: <class 'x'>\nGiven value: Namespace(class_path='a.b.TensorBoardLogger', init_args=1)",
+            "trainer.logger=TensorBoardLogger lacks a value that it needs, or has a wrong one; "
+            "--trainer.logger.help TensorBoardLogger lists them.",
+        ),
+        (
             'Parser key "trainer.max_epochs": Does not validate against any of the Union subtypes\n'
             "Subtypes: [<class 'int'>, <class 'NoneType'>]\nErrors:\n- Expected a <class 'int'>\n"
             "Given value type: <class 'str'>\nGiven value: many",

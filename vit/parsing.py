@@ -54,15 +54,8 @@ def explain_error(message: str, known: list[str]) -> str:
     if match := re.match(r"unrecognized arguments: --([\w.-]+)", message):
         key = match[1]
         return f"there is no flag --{key}{_near(key, known, prefix='--')}"
-    if match := re.fullmatch(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', message):
-        return f"{match[1]}={match[3]} is not of its type; expected {_plain_type(match[2])}."
-    if match := re.fullmatch(
-        r'Parser key "(.+?)": Does not validate against any of the Union subtypes Subtypes: \[(.+)\] Errors: .*? '
-        r"Given value type: \S+ \S+ Given value: (.*)",
-        message,
-    ):
-        kinds = " or ".join(_plain_type(kind) for kind in re.split(r", (?![^\[]*\])", match[2]))
-        return f"{match[1]}={match[3]} is not of its type; expected {kinds}."
+    if sentence := _explain_value(message):
+        return sentence
     if match := re.fullmatch(r"Parser key \"config\": File does not exist: '(.+)'", message):
         return f"config file {match[1]} does not exist."
     if match := re.fullmatch(r"the following arguments are required: (.+)", message):
@@ -71,6 +64,25 @@ def explain_error(message: str, known: list[str]) -> str:
         ]
         return f"missing: {', '.join(flags)}; --help says what for."
     return message
+
+
+def _explain_value(message: str) -> str | None:
+    """A message about a value that is not of its type; None for other messages."""
+    if match := re.fullmatch(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', message):
+        return f"{match[1]}={match[3]} is not of its type; expected {_plain_type(match[2])}."
+    if match := re.fullmatch(
+        r'Parser key "(.+?)": Does not validate against any of the Union subtypes Subtypes: \[(.+)\] Errors: .*? '
+        r"Given value type: \S+ \S+ Given value: (.*)",
+        message,
+    ):
+        if given := re.match(r"Namespace\(class_path='(?:.+\.)?(\w+)'", match[3]):
+            flag = f"--{match[1]}.help {given[1]}"
+            return f"{match[1]}={given[1]} lacks a value that it needs, or has a wrong one; {flag} lists them."
+        kinds = " or ".join(_plain_type(kind) for kind in re.split(r", (?![^\[]*\])", match[2]))
+        return f"{match[1]}={match[3]} is not of its type; expected {kinds}."
+    if match := re.match(r'Parser key "(.+?)": - Expected a path but (\S+) either not accessible', message):
+        return f"{match[1]}={match[2]} names no class; Lightning's go by their name, others as package.module.Class."
+    return None
 
 
 def _plain_type(kind: str) -> str:

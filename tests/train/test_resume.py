@@ -1,5 +1,7 @@
 """A run that is stopped or killed anywhere and gone on with is the unbroken run, to the bit."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ import lightning as L
 import pytest
 import torch
 
-from vit.train.checkpoints import FINISHED, LAST, read_checkpoint
+from vit.train.checkpoints import FINISHED, LAST, PREVIOUS, read_checkpoint
+from vit.train.flags import seconds
 from vit.train.run import Run, fit
 from vit.train.signals import TERMINATED, Stopped
 
@@ -178,3 +181,115 @@ def test_however_it_trains(variant: str, start: Callable[..., Run], unbroken: Ca
     break_off(again, "on_train_batch_start", 4, how="cut")
     fit(start("first", *flags))
     assert_same_run(run.folder, unbroken(*flags))
+
+
+def test_a_time_limit_ends_a_run_cleanly_and_more_time_makes_it_the_unbroken_run(
+    start: Callable[..., Run], unbroken: Callable[..., Path]
+) -> None:
+    run = start("timed", "--max-time", "0.000001s")
+    fit(run)
+    assert run.trainer.global_step == 1
+    assert run.time_is_up
+    assert (run.folder / "model" / "model.safetensors").is_file()
+    assert "val_acc" in (run.folder / "metrics.csv").read_text()  # of the part of the epoch that there was
+    with pytest.raises(ValueError, match=r"has been trained for .* s, as long as --max-time 0\.000001s allows"):
+        start("timed", "--max-time", "0.000001s")
+    fit(start("timed", "--max-time", "1h"))
+    assert_same_run(run.folder, unbroken())
+
+
+@pytest.fixture
+def stopped(start: Callable[..., Run]) -> Path:
+    run = start("it")
+    break_off(run, "on_train_batch_start", 2)
+    return run.folder
+
+
+def test_another_config_is_refused_with_what_differs_unless_it_is_asked_for(
+    stopped: Path, start: Callable[..., Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ["--model.recipe.learning_rate", "0.5", "--data.num_workers", "0"]
+    with pytest.raises(
+        FileExistsError, match=r"another config: model\.recipe\.learning_rate 0\.003 there, 0\.5 here; to"
+    ):
+        start("it", *other)
+    run = start("ignored", "--resume", str(stopped), *other)
+    assert run.folder == stopped
+    assert "learning_rate 0.003 there, 0.5 here" in capsys.readouterr().err
+    assert "0.003" in (stopped / "config-1.yaml").read_text()
+    assert "0.5" in (stopped / "config.yaml").read_text()
+
+
+def test_a_run_folder_alone_says_everything(stopped: Path, unbroken: Callable[..., Path]) -> None:
+    fit(Run(["--resume", str(stopped)], epoch_lines=False))
+    assert_same_run(stopped, unbroken())
+    with pytest.raises(
+        FileExistsError, match=r"is finished \(12 steps, 3 epochs\); to train it for longer say --resume"
+    ):
+        Run(["--resume", str(stopped)])
+
+
+def test_a_checkpoint_of_another_model_is_refused_before_data_is_loaded(
+    stopped: Path, start: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded() -> None:
+        raise AssertionError("data was loaded")
+
+    monkeypatch.setattr("sklearn.datasets.load_digits", loaded)
+    with pytest.raises(ValueError, match=r"last\.ckpt is a checkpoint of another model: vit\.depth 1 there, 3 here"):
+        start("new", "--resume", str(stopped / "checkpoints" / LAST), "--model.vit.depth", "3")
+
+
+def test_a_damaged_last_checkpoint_is_said_and_the_one_before_it_gone_on_from(
+    start: Callable[..., Run], unbroken: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = start("it", "--checkpoint-every", "0.001s")
+    break_off(run, "on_train_batch_start", 7)
+    last = run.folder / "checkpoints" / LAST
+    last.write_bytes(last.read_bytes()[:-100])
+    again = start("it")
+    assert again.checkpoint == last.with_name(PREVIOUS)
+    assert "bytes) is damaged or not a checkpoint. Going on from" in capsys.readouterr().err
+    fit(again)
+    assert_same_run(run.folder, unbroken())
+
+
+def test_a_folder_in_which_a_process_trains_is_refused_to_others(stopped: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from vit.train.folder import locked\n"
+        "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(600)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(stopped)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    other.stdout.readline()
+    try:
+        with pytest.raises(FileExistsError, match=rf"is being trained in now, by process {other.pid}; stop that first"):
+            fit(Run(["--resume", str(stopped)], epoch_lines=False))
+    finally:
+        other.kill()
+        other.communicate()
+    fit(Run(["--resume", str(stopped)], epoch_lines=False))  # the lock went with the process that was killed
+
+
+def test_random_numbers_go_on_from_where_they_stood() -> None:
+    import random
+
+    import numpy as np
+
+    from vit.train.sums import random_state, set_random_state
+
+    state = random_state()
+    first = (torch.rand(3).tolist(), np.random.rand(3).tolist(), [random.gauss() for _ in range(3)])  # noqa: NPY002
+    set_random_state(state)
+    assert first == (torch.rand(3).tolist(), np.random.rand(3).tolist(), [random.gauss() for _ in range(3)])  # noqa: NPY002
+
+
+@pytest.mark.parametrize(("text", "expected"), [("90s", 90), ("90", 90), ("10m", 600), ("10min", 600), ("1h30m", 5400)])
+def test_times_are_read(text: str, expected: float) -> None:
+    assert seconds("max_time", text) == expected
+
+
+@pytest.mark.parametrize("text", ["soon", "", "0s", "-3m", "1m1h"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"max_time=.* is not a time above 0; 90s, 10m, 1h30m and 2d are"):
+        seconds("max_time", text)

@@ -25,12 +25,25 @@ def run(arguments: list[str]) -> int:
 
 def _train(training: Run) -> int:
     """Train one run and say where it lies."""
+    _announce(training)
+    try:
+        metrics = fit(training)
+    except Stopped as stop:
+        training.trainer.print(f"stopped: {stop}", file=sys.stderr)
+        # another process that leaves with an error would make Lightning and torchrun kill the first
+        return stop.exit_code if training.trainer.is_global_zero else 0
+    _conclude(training, metrics)
+    return 0
+
+
+def _announce(training: Run) -> None:
     parameters = sum(p.numel() for p in training.model.network.parameters())
     data = training.datamodule
     say = training.trainer.print  # on the first of several processes only
     say(
         f"{training.folder}: a ViT of {parameters:,} parameters, {len(data.train):,} images to train on, "
-        f"{len(data.val or ()):,} to validate, {data.num_classes} classes"
+        f"{len(data.val or ()):,} to validate, {data.num_classes} classes",
+        flush=True,
     )
     for note in data.notes:
         say(f"note: {note}")
@@ -39,20 +52,22 @@ def _train(training: Run) -> int:
     for sentence in advice(training.config):
         say(f"warning: {sentence}", file=sys.stderr)
     if training.checkpoint is not None:
-        say(f"going on from {training.checkpoint}")
-    try:
-        metrics = fit(training)
-    except Stopped as stop:
-        say(f"stopped: {stop}", file=sys.stderr)
-        # another process that leaves with an error would make Lightning and torchrun kill the first
-        return stop.exit_code if training.trainer.is_global_zero else 0
+        say(f"going on from {training.checkpoint}", flush=True)
+
+
+def _conclude(training: Run, metrics: dict[str, float]) -> None:
+    say = training.trainer.print
+    if training.config.trainer.fast_dev_run:
+        say("a dry run: all parts work together; nothing is kept")
+        return
     if "val_acc" in metrics:
         say(f"validation accuracy of the last epoch {100 * metrics['val_acc']:.2f} %", end=", ")
     say(f"trained in {training.stopwatch.seconds:.0f} s")
+    if training.time_is_up:
+        say(f"stopped by --max-time; to go on:  vit fit --resume {training.folder} --max-time LONGER")
     if training.trainer.is_global_zero and (training.folder / "model").is_dir():
         print(f"model in {training.folder / 'model'}; try: vit predict IMAGE --model {training.folder / 'model'}")
         _report(training)
-    return 0
 
 
 def _report(training: Run) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import RichProgressBar
 
 from vit.data.module import ImageDataModule
 from vit.nn import ViT
@@ -24,6 +25,14 @@ class EpochLines(L.Callback):
         """Print the epoch's figures, on the first process only."""
         figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(trainer.callback_metrics.items()))
         trainer.print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {figures}", flush=True)
+
+
+class ProgressBar(RichProgressBar):
+    """Lightning's, which counts epochs from 0 and so shows 59 of 59 while it trains the sixtieth."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        last = self.trainer.max_epochs
+        return f"Epoch {current_epoch + 1}" + (f"/{last}" if last is not None and last > 0 else "") + " "
 
 
 class Stopwatch(L.Callback):

@@ -25,12 +25,12 @@ import lightning as L
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from vit.data.module import ImageDataModule
-from vit.train.callbacks import EpochLines, SaveModelFolder, Stopwatch
+from vit.train.callbacks import EpochLines, ProgressBar, SaveModelFolder, Stopwatch
 from vit.train.checkpoints import BEST, FOLDER, LAST, AtomicCheckpointIO, read_checkpoint
 from vit.train.classifier import Classifier
 from vit.train.differences import differences, in_words
@@ -44,6 +44,7 @@ from vit.train.signals import Stopped, StopSignals
 from vit.train.start import absolute, check_flags, parse_from_weights
 from vit.train.story import RunStory
 from vit.train.trainer import Trainer
+from vit.train.troubles import in_a_sentence, require_logged
 
 
 class Run(LightningCLI):
@@ -149,6 +150,11 @@ class Run(LightningCLI):
                 raise ValueError(f"these trainer flags do not work here: {error}") from error
             raise
 
+    @property
+    def time_is_up(self) -> bool:
+        """Whether `--max-time` ended the training."""
+        return any(isinstance(each, Resumable) and each.time_is_up for each in self.trainer.checkpoint_callbacks)
+
     def seed(self) -> None:
         """Start all random numbers from the run's seed: before building, and again before training.
 
@@ -176,6 +182,7 @@ class Run(LightningCLI):
         return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[L.Callback]) -> L.Trainer:
+        require_logged([*callbacks, *_as_list(config.get("callbacks"))])
         best_by = monitored(self.model, self.config.export)
         keeps = config.get("enable_checkpointing") is not False and not config.get("fast_dev_run")
         config["enable_checkpointing"] = keeps
@@ -194,7 +201,7 @@ class Run(LightningCLI):
                 raise ValueError("early_stopping needs validation, and trainer.limit_val_batches=0 leaves it out.")
             callbacks.append(EarlyStopping(best_by, mode="max", patience=self.config.early_stopping))
         if sys.stdout.isatty() and config.get("enable_progress_bar") is not False:
-            callbacks.append(RichProgressBar(refresh_rate=5))
+            callbacks.append(ProgressBar(refresh_rate=5))
         else:
             config["enable_progress_bar"] = False
             callbacks += [EpochLines()] if self.epoch_lines else []
@@ -255,6 +262,10 @@ def _fit(run: Run) -> None:
         trainer.fit(run.model, datamodule=run.datamodule, ckpt_path=checkpoint, weights_only=True)
     except MisconfigurationException as error:
         raise ValueError(f"these trainer flags do not work here: {error}") from error
+    except RuntimeError as error:
+        if sentence := in_a_sentence(error, run.datamodule.batch_size, run.datamodule.num_workers):
+            raise sentence from error
+        raise
     except Stopped as stop:
         raise Stopped(stop.exit_code, f"{stop}{how_to_go_on(run)}") from None
     except SystemExit as stop:
