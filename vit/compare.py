@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from vit.nn import ViT
+from vit.train.folder import remove_if_untrained
 from vit.train.measures import wilson_interval
 from vit.train.run import Run, fit, test
 from vit.weights.timm import timm_architecture, timm_arguments, to_timm
@@ -103,9 +103,12 @@ def _accuracy(results: Sequence[Result]) -> str:
 def _train(name: str, seed: int, args: Sequence[str], folder: Path) -> Result:
     own = ["--seed_everything", str(seed), "--output", str(folder), "--name", f"{name}-seed{seed}"]
     run = Run([*args, *own], epoch_lines=False)
+    if run.trainer.world_size > 1:
+        remove_if_untrained(run.folder)
+        raise ValueError("vit compare trains on one device, and here are several; say --trainer.devices 1.")
     images = run.datamodule.source.test
     if images is None:
-        shutil.rmtree(run.folder)  # just made
+        remove_if_untrained(run.folder)
         raise ValueError("comparing needs test images, and this data has none; put test/CLASS beside train/.")
     ours = cast(ViT, run.model.network)
     if name in BASELINES:

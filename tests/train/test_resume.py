@@ -172,6 +172,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow  # eight kinds of run, each started three times
 @pytest.mark.parametrize("variant", list(VARIANTS))
 def test_however_it_trains(variant: str, start: Callable[..., Run], unbroken: Callable[..., Path]) -> None:
     flags = VARIANTS[variant]

@@ -51,7 +51,12 @@ def signalled(monkeypatch: pytest.MonkeyPatch, tiny_run: list[str], tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143), (signal.SIGUSR1, 143)],
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, 143, marks=pytest.mark.slow),
+    ],
     ids=lambda value: str(value),
 )
 def test_a_signal_saves_the_exact_step_and_says_how_to_go_on(
