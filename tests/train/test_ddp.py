@@ -2,11 +2,14 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from vit.train.checkpoints import LAST, read_checkpoint
 
 pytestmark = pytest.mark.slow  # fresh processes that import torch
 
@@ -43,3 +46,24 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     for expected, found in zip(first, second, strict=True):
         for name, value in expected.items():  # sums in another order differ in the last digits
             assert (value == found[name] == "") or float(found[name]) == pytest.approx(float(value), rel=1e-4), name
+
+
+def test_a_signal_to_the_first_of_two_processes_stops_both_after_the_same_step(
+    tiny_run: list[str], tmp_path: Path
+) -> None:
+    flags = [*tiny_run, *TWO, "--trainer.max_epochs", "10000", "--output", str(tmp_path), "--name", "it"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    training = subprocess.Popen(
+        [*VIT, "fit", *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+    )
+    assert training.stdout is not None
+    while not training.stdout.readline().startswith("epoch 1/"):
+        assert training.poll() is None
+    os.kill(training.pid, signal.SIGTERM)
+    _, said = training.communicate(timeout=300)
+    assert training.returncode == 143, said
+    assert said.count("to go on:  vit fit --resume") == 1
+    step = read_checkpoint(tmp_path / "it" / "checkpoints" / LAST)["global_step"]
+    on = run(VIT, tmp_path, "--resume", str(tmp_path / "it"), "--trainer.max_steps", str(step + 1))
+    assert on.returncode == 0, on.stderr
+    assert "going on from" in on.stdout
