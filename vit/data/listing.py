@@ -126,5 +126,5 @@ def _visible_folders(root: Path) -> list[Path]:
     )
 
 
-def _natural_name(path: Path) -> list[tuple[bool, int, str]]:
+def _natural_name(path: Path) -> tuple[list[str | int], str]:
     return natural(path.name)

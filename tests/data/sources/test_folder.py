@@ -193,3 +193,10 @@ def test_the_clothing_photographs_are_all_found(shared_data: Path) -> None:
     source = folder(shared_data / "clothing")
     assert source.val is not None
     assert (len(source.train), len(source.val), len(source.classes), source.notes) == (1026, 341, 10, ())
+
+
+def test_names_are_ordered_by_text_then_number_at_any_place() -> None:
+    from vit.data.sources.classes import in_order
+
+    names = ["b", "a10", "a2b", "a2", "10", "9", "a02", "é1"]
+    assert in_order(names) == ("9", "10", "a02", "a2", "a2b", "a10", "b", "é1")

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from vit.spelling import did_you_mean
 
+_DIGITS = re.compile(r"([0-9]+)")
+
 PARTS = {
     "train": ("train",),
     "val": ("val", "validation", "valid"),
@@ -19,10 +21,11 @@ PARTS = {
 """The parts of a data set, and the names of folders, splits and column values that mean them."""
 
 
-def natural(name: str) -> list[tuple[bool, int, str]]:
+def natural(name: str) -> tuple[list[str | int], str]:
     """Sorting key that takes runs of digits for numbers: 2 before 10."""
-    parts = enumerate(re.split(r"([0-9]+)", name))  # every second part is digits
-    return [(bool(n % 2), int(part) if n % 2 else 0, part) for n, part in parts]
+    parts: list[str | int] = [*_DIGITS.split(name)]
+    parts[1::2] = map(int, parts[1::2])  # every second part is digits, so that like is compared with like
+    return parts, name
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:

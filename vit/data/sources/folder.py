@@ -82,7 +82,7 @@ def image_files(root: Path) -> list[Path]:
 
     Links to files and folders are followed, except a link to a folder that it lies in itself, which has no end.
     """
-    return [path for path in _files(root, frozenset()) if path.suffix.lower() in EXTENSIONS]
+    return [Path(path) for path in _files(root, frozenset()) if _extension(path) in EXTENSIONS]
 
 
 def labelled_files(root: Path, classes: Mapping[str, Path]) -> Labelled:
@@ -114,12 +114,12 @@ def left_out(root: Path) -> tuple[str, ...]:
 
 def what_was_there(root: Path) -> str:
     """Which extensions were looked for below a folder without images, and which are there."""
-    others = Counter(path.suffix.lower() or "without extension" for path in _files(root, frozenset()))
+    others = Counter(_extension(path) or "without extension" for path in _files(root, frozenset()))
     found = f"found {counted(others)}" if others else "found no file at all"
     return f"looked for {' '.join(sorted(EXTENSIONS))}, {found}"
 
 
-def _files(root: Path, above: frozenset[str]) -> Iterator[Path]:
+def _files(root: str | Path, above: frozenset[str]) -> Iterator[str]:
     """Visible files below a folder, each folder's in natural order; `above` are the folders that we came through."""
     here = os.path.realpath(root)
     if here in above:
@@ -129,9 +129,13 @@ def _files(root: Path, above: frozenset[str]) -> Iterator[Path]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _files(Path(entry.path), above)
+            yield from _files(entry.path, above)
         else:
-            yield Path(entry.path)
+            yield entry.path
+
+
+def _extension(path: str) -> str:
+    return os.path.splitext(path)[1].lower()  # noqa: PTH122, a Path for each of a million files takes seconds
 
 
 def _visible(path: Path) -> bool:
