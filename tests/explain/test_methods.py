@@ -334,3 +334,13 @@ def test_settings_are_listed_with_their_types_and_defaults() -> None:
         "residual": 0.5,
     }
     assert not METHODS["chefer"].settings
+
+
+@pytest.mark.parametrize("name", ["rollout", "chefer", "occlusion"])
+def test_a_model_learns_on_under_the_autocast_in_which_it_was_explained(name: str) -> None:
+    """autocast keeps weights that it has cast, and those cast without gradients would teach nothing."""
+    model, batch = network(), images()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        explain(model, batch, name)
+        model(batch).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())

@@ -25,7 +25,7 @@ def _is_parallel(model: nn.Module) -> bool:
 
 @contextmanager
 def as_for_explaining(model: nn.Module) -> Generator[None, None, None]:
-    """In evaluation, nothing recomputed, parameters frozen, nothing compiled; afterwards everything as it was found."""
+    """In evaluation, nothing recomputed, nothing compiled; afterwards everything as it was found."""
     before: list[tuple[Any, str, bool]] = []
 
     def put(owner: Any, name: str, value: bool) -> None:
@@ -34,13 +34,11 @@ def as_for_explaining(model: nn.Module) -> Generator[None, None, None]:
 
     with ExitStack() as stack:
         stack.callback(_put_back, before)
+        stack.callback(torch.clear_autocast_cache)  # it may hold weights that were cast without a way back
         for module in model.modules():
             put(module, "training", False)
             if isinstance(getattr(module, "grad_checkpointing", None), bool):
                 put(module, "grad_checkpointing", False)
-        for parameter in model.parameters():
-            if parameter.requires_grad and not parameter.is_inference():
-                put(parameter, "requires_grad", False)
         if any(getattr(module, "_compiled_call_impl", None) is not None for module in model.modules()):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
@@ -53,7 +51,7 @@ def _put_back(before: list[tuple[Any, str, bool]]) -> None:
 
 @contextmanager
 def with_gradients(model: nn.Module) -> Generator[None, None, None]:
-    """Gradients are kept, whatever the caller has switched off.
+    """Gradients are kept, whatever the caller has switched off, but none of the weights', which would cost memory.
 
     Raises:
         ValueError: the weights were made under torch.inference_mode, and have none.
@@ -62,5 +60,12 @@ def with_gradients(model: nn.Module) -> Generator[None, None, None]:
         raise ValueError(
             "the weights of this model were made under torch.inference_mode, so it has no gradients; load it outside."
         )
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad = False
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad = True
