@@ -75,7 +75,7 @@ class ImageDataModule(L.LightningDataModule):
 
         Args:
             source: Which data: scikit-learn's digits, CIFAR, a folder of images, a table of paths and labels,
-                ImageNet or Tiny-ImageNet as handed out, or a Hugging Face data set on disk.
+                ImageNet or Tiny-ImageNet as handed out, a Hugging Face data set on disk, or shards.
             root: Folder of the data: the one that holds cifar-10-batches-py, or train/CLASS/*.jpg; or a table.
             download: Fetch CIFAR into `root` if it is not there.
             table: CSV or Parquet file of paths and labels, relative to `root`, which may also be the table itself.
