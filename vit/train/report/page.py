@@ -93,7 +93,7 @@ def _story(story: Sequence[Mapping[str, Any]]) -> list[str]:
         + f", {len(last['data']['classes']):,} classes",
         "parameters": f"{last['parameters']:,}",
         "precision": last["precision"],
-        "hardware": ", ".join(hardware["gpus"] or [f"{hardware['cpu']}, {hardware['threads']} threads"]),
+        "hardware": ", ".join(hardware["gpus"] or [f"{hardware['cpu']}, threads: {hardware['threads']}"]),
         "git commit": f"{commit['commit']}{', changed since' if commit['changed'] else ''}" if commit else "none",
         "versions": ", ".join(f"{name} {number}" for name, number in last["versions"].items()),
     }
@@ -153,9 +153,13 @@ def _classes(answers: Answers) -> str:
 
 def _table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     columns = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
-    body = "\n".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "\n".join(_row(*row) for row in rows)
     top = f"<caption>{_text(caption)}</caption>\n<thead><tr>{columns}</tr></thead>"
     return f"<table>{top}\n<tbody>\n{body}\n</tbody></table>"
+
+
+def _row(name: str, *cells: str) -> str:
+    return f'<tr><th scope="row">{_text(name)}</th>' + "".join(f"<td>{_text(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def _figure(picture: Picture) -> str:
