@@ -59,7 +59,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     ("arguments", "sentence"),
     [
         (["predit"], "there is no command 'predit'; did you mean 'predict'?"),
-        (["--frob"], "there is no command '--frob'; known are: compare, explain, "),
+        (["--frob"], "there is no command '--frob'; known are: compare, data, "),
         (["fit"], "missing: --data.source; --help says what for."),
         (["predict"], "missing: images, --model; --help says what for."),
         (["predict", "a.png", "--model", "m", "--top-kk", "3"], "there is no flag --top-kk; did you mean '--top-k'?"),
