@@ -1,5 +1,8 @@
 """What a stopped and continued run sees is what an unbroken run sees, whoever reads it."""
 
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
 from vit.data.augment import Augmentation
+from vit.data.decode import UnreadableImageError
+from vit.data.loaders import WorkerError
 from vit.data.module import ImageDataModule
+from vit.data.photographs import Photographs
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*:FutureWarning",  # lightning 2.6 on torch 2.15
@@ -166,3 +172,53 @@ def test_rare_classes_are_told_of_and_weigh_more(nine_pictures: Path, capsys: py
     seen = train(data, max_epochs=1).seen
     assert sorted(torch.tensor(seen[0][1]).bincount().tolist()) == [2, 2, 3]
     assert "class  images  weight  shown an epoch" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_damaged_image_is_named_in_one_sentence(nine_pictures: Path, num_workers: int) -> None:
+    (nine_pictures / "train" / "b" / "1.png").write_bytes(b"not an image")
+    data = files(nine_pictures, num_workers)
+    with pytest.raises(UnreadableImageError) as caught:
+        list(data.train_dataloader())
+    assert (
+        str(caught.value) == f"{nine_pictures / 'train' / 'b' / '1.png'}: not an image, or damaged beyond recognition."
+    )
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_damaged_images_can_be_skipped_and_are_counted(nine_pictures: Path, num_workers: int) -> None:
+    (nine_pictures / "train" / "b" / "1.png").write_bytes(b"not an image")
+    (nine_pictures / "train" / "c" / "2.png").unlink()
+    (nine_pictures / "train" / "c" / "2.png").write_bytes(b"")
+    settings = {"image_size": 6, "batch_size": 3, "on_error": "skip", "augmentation": CHANGES}
+    data = ImageDataModule("folder", str(nine_pictures), num_workers=num_workers, **settings)  # pyright: ignore
+    torch.manual_seed(5)
+    first = [images for images, *_ in data.train_dataloader()]
+    with pytest.warns(UserWarning, match=r"2 of 9 training images could not be read; others .*1\.png.*2\.png\."):
+        data.teardown()
+    again = ImageDataModule("folder", str(nine_pictures), num_workers=0, **settings)  # pyright: ignore
+    torch.manual_seed(5)
+    assert torch.equal(torch.cat(first), torch.cat([images for images, *_ in again.train_dataloader()]))
+    with pytest.warns(UserWarning, match="2 of 9"):
+        again.teardown()
+
+
+@pytest.mark.slow  # a worker that hangs is given 5 seconds to end
+@pytest.mark.parametrize(
+    ("end", "sentence"),
+    [
+        (
+            lambda: os.kill(os.getpid(), signal.SIGKILL),
+            r"a worker process died; the workers were at .*\.png.*num_workers=1",
+        ),
+        (lambda: time.sleep(20), r"no batch came from the workers for 1 s; the workers were at .*\.png.*num_workers=1"),
+    ],
+)
+def test_a_worker_that_dies_or_hangs_is_an_error_that_names_the_file(
+    nine_pictures: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[], None], sentence: str
+) -> None:
+    data = files(nine_pictures, 1)
+    data.timeout = 1
+    monkeypatch.setattr(Photographs, "_changed", lambda self, file: end())
+    with pytest.raises(WorkerError, match=sentence):
+        list(data.train_dataloader())

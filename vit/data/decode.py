@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -79,15 +79,27 @@ def read_image(path: str | os.PathLike[str] | EncodedImage, channels: int = 3) -
                     raise UnreadableImageError(
                         f"{file.width} x {file.height} pixels are more than {MAX_PIXELS // 10**6} million"
                     )
-                picture = _opaque(_eight_bits(ImageOps.exif_transpose(file), file.format))
-                picture = picture if picture.mode in {"L", "1"} else picture.convert("RGB")  # Lab has no way to L
-                return picture.convert("L" if channels == 1 else "RGB")
+                file.load()  # else a picture that needs no change would be read when the file is closed
+                picture = _opaque(_eight_bits(_upright(file), file.format))
+                picture = picture if picture.mode in {"L", "1"} else _in_mode(picture, "RGB")  # Lab has no way to L
+                return _in_mode(picture, "L" if channels == 1 else "RGB")
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except Image.UnidentifiedImageError:
         raise UnreadableImageError(f"{path}: not an image, or damaged beyond recognition.") from None
     except DECODER_ERRORS as error:
         raise UnreadableImageError(f"{path}: {error}.") from None
+
+
+def _upright(file: Image.Image) -> Image.Image:
+    """Turned as EXIF says; Pillow would copy a picture that needs no turning."""
+    turned = file.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(file) if turned else file
+
+
+def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
+    """Converted where that changes anything; Pillow would copy the picture otherwise."""
+    return picture if picture.mode == mode else picture.convert(mode)
 
 
 def _eight_bits(picture: Image.Image, file_format: str | None) -> Image.Image:

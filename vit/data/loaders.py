@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vit.data.decode import UnreadableImageError
 from vit.data.order import BatchKey, ImageKey, Order
+from vit.data.photographs import Photographs
 
 Batch = list[Any]
 """[images, labels] and, for training, the batch's key: what `ImageDataModule.on_after_batch_transfer` takes."""
@@ -109,11 +111,15 @@ class TrainLoader:
         self.reader.close()
 
 
+class WorkerError(RuntimeError):
+    """A worker process died, or gave nothing for too long; the message says at which files, and what to change."""
+
+
 class WorkerReader:
     """Reads by `torch.utils.data.DataLoader`: in worker processes, or here where there are none."""
 
-    def __init__(self, dataset: Dataset[Any], num_workers: int, pin_memory: bool = False, timeout: float = 0) -> None:
-        self.dataset = dataset
+    def __init__(self, dataset: Dataset[Any], num_workers: int, pin_memory: bool = False, timeout: int = 0) -> None:
+        self.dataset, self.timeout = dataset, timeout
         self._keys = _KeyedBatches()
         self._loader: DataLoader[Any] | None = DataLoader(
             dataset,
@@ -129,10 +135,45 @@ class WorkerReader:
     def read(self, order: Order, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         assert self._loader is not None, "this reader was closed"
         self._keys.order, self._keys.epoch, self._keys.start = order, epoch, start
-        yield from self._loader
+        try:
+            yield from self._loader
+        except UnreadableImageError as error:  # of a worker it comes with the worker's traceback for a message
+            raise UnreadableImageError(
+                str(error).strip().splitlines()[-1].split("UnreadableImageError: ")[-1]
+            ) from None
+        except RuntimeError as error:
+            if "DataLoader" not in str(error):
+                raise
+            raise WorkerError(self._what_happened(str(error))) from error
+
+    def _what_happened(self, error: str) -> str:
+        workers = f"num_workers={self._loader.num_workers}" if self._loader else "num_workers"
+        at = (
+            [str(self.dataset.files[index]) for index in self.dataset.reading.tolist() if index >= 0]
+            if isinstance(self.dataset, Photographs)
+            else []
+        )
+        where = f"; the workers were at {', '.join(at)}" if at else ""
+        if "timed out" in error:
+            return (
+                f"no batch came from the workers for {self.timeout} s{where}. A disk or network that hangs, or a "
+                f"file that takes too long; raise data.timeout, or lower data.{workers}."
+            )
+        return (
+            f"a worker process died{where}. Too little memory or shared memory is the usual cause: lower "
+            f"data.{workers} (0 reads in the main process and shows the error itself), or give more of /dev/shm."
+        )
 
     def close(self) -> None:
+        """End the workers; say how many damaged images others took the place of."""
         self._loader = None
+        if isinstance(self.dataset, Photographs) and (count := int(self.dataset.damaged.sum())):
+            some = [str(self.dataset.files[index]) for index in self.dataset.damaged.nonzero()[:5].flatten().tolist()]
+            warnings.warn(
+                f"{count} of {len(self.dataset)} training images could not be read; others were shown in their place"
+                f": {', '.join(some)}{' and others' if count > len(some) else ''}.",
+                stacklevel=2,
+            )
 
 
 class _KeyedBatches:

@@ -20,7 +20,7 @@ from vit.data.loaders import Batch, EvaluationLoader, Reader, TensorImages, Trai
 from vit.data.mix import mix_batch
 from vit.data.on_device import augment_batch
 from vit.data.order import Order, evaluation_batches
-from vit.data.photographs import Photographs
+from vit.data.photographs import OnError, Photographs
 from vit.data.preprocess import normalise
 from vit.data.sources import (
     Columns,
@@ -70,6 +70,8 @@ class ImageDataModule(L.LightningDataModule):
         hold_on_device: bool | Literal["auto"] = "auto",
         class_weights: Weighting = "none",
         sampling: Sampling = "shuffled",
+        on_error: OnError = "error",
+        timeout: int = 300,
     ) -> None:
         """Read the class names and the list of images; the images themselves where they are one small file.
 
@@ -100,6 +102,9 @@ class ImageDataModule(L.LightningDataModule):
                 up there, which is many times as fast; auto: where they take at most half of what is free.
             class_weights: Weights of the classes in the loss: none, auto (rare classes weigh more, so that all weigh
                 the same together), or a number by class name, 1 for those left out.
+            on_error: What a damaged training image does: error ends the run and names the file; skip shows another
+                image in its place and says at the end how many these were.
+            timeout: Seconds to wait for a batch from the workers before the run ends with an error; 0 waits for ever.
             sampling: Training images in random order, or balanced: every class equally often.
         """
         super().__init__()
@@ -117,6 +122,8 @@ class ImageDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.augmentation = augmentation
         self.sampling: Sampling = sampling
+        self.on_error: OnError = on_error
+        self.timeout = timeout
         self.preprocessing = Preprocessing(
             image_size=pair(image_size),
             mean=mean or self.source.mean,
@@ -269,8 +276,10 @@ class ImageDataModule(L.LightningDataModule):
         self._left = self.augmentation
         if not isinstance(images, Tensor):
             self._left = replace(self.augmentation, flip=0.0, policy="none")
-            photographs = Photographs(images, labels, self.preprocessing, self.augmentation)
-            return WorkerReader(photographs, self.num_workers, pin_memory=self._device.type == "cuda")
+            photographs = Photographs(
+                images, labels, self.preprocessing, self.augmentation, self.on_error, self.num_workers
+            )
+            return WorkerReader(photographs, self.num_workers, self._device.type == "cuda", self.timeout)
         hold = self.hold_on_device
         if hold == "auto":
             hold = fits(images, self.augmentation, self._device)

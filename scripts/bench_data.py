@@ -1,0 +1,231 @@
+"""How fast images come: ours, timm's and torchvision's pipelines side by side, in one process, one thread.
+
+    python scripts/bench_data.py [--photographs FOLDER] [--rounds 7] [--output docs/results/bench-data.md]
+
+Photographs are 500 x 375 JPEGs made of those in FOLDER, or of smooth noise; each pipeline decodes, crops at random,
+mirrors and ends in what it hands to the device. Small images are 32 x 32, of random pixels; each pipeline ends in a batch
+of 128 on the training device. The pipelines take turns within every round, so that other work on the machine slows all of
+them; the figures are medians, the ratios medians of the rounds' ratios with their quartiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import timm.data
+import torch
+import torchvision
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from vit.data.augment import Augmentation
+from vit.data.held import HeldReader
+from vit.data.mix import mix_batch
+from vit.data.on_device import augment_batch
+from vit.data.order import BatchKey, ImageKey, Order
+from vit.data.photographs import Photographs
+from vit.data.preprocess import normalise
+from vit.nn import Preprocessing, create_model
+
+PHOTOGRAPHS, SMALL, BATCH = 48, 6400, 128
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Pipeline = Callable[[], int]
+"""One pass; the number of images that came."""
+
+
+def main() -> None:
+    """Measure, print and perhaps write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photographs", type=Path, help="folder of photographs; without it they are made of noise")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--output", type=Path, help="Markdown file for the tables")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        files = make_photographs(Path(folder), args.photographs)
+        size = sum(file.stat().st_size for file in files) / len(files) / 1024
+        tables = [
+            f"## Photographs: 500 x 375 JPEG of {size:.0f} KB to 224 x 224, images/s of one worker\n",
+            table(take_turns(photograph_pipelines(files), args.rounds), "timm"),
+            "\n## Small images: 32 x 32, batches of 128, images/s of one thread\n",
+            table(take_turns(small_pipelines(), args.rounds), "DataLoader, crop + flip"),
+            "\n## Share of a training step of a ViT of 4.0 M parameters (patch 4, batch 128, fp32)\n",
+            share_of_a_step(),
+        ]
+    report = "\n".join([heading(), *tables])
+    print(report)
+    if args.output:
+        args.output.write_text(report + "\n", encoding="utf-8")
+
+
+def make_photographs(folder: Path, originals: Path | None) -> list[Path]:
+    """JPEG files of one size, as ImageNet's are on average."""
+    found = (
+        sorted(path for path in originals.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg"}) if originals else []
+    )
+    for number in range(PHOTOGRAPHS):
+        if found:
+            picture = Image.open(found[number % len(found)]).convert("RGB")
+        else:
+            noise = np.random.default_rng(number).integers(0, 256, (47, 63, 3), dtype=np.uint8)
+            picture = Image.fromarray(noise)
+        picture.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg", quality=92)
+    return [folder / f"{number}.jpg" for number in range(PHOTOGRAPHS)]
+
+
+def photograph_pipelines(files: list[Path]) -> dict[str, Pipeline]:
+    """Random-resized crop and flip, alone and with RandAugment."""
+    spec = Preprocessing(image_size=(224, 224), mean=MEAN, std=STD)
+    labels = torch.zeros(len(files), dtype=torch.long)
+
+    def of_pictures(transform: Any) -> Pipeline:
+        return lambda: len([transform(Image.open(file).convert("RGB")) for file in files])
+
+    def ours(**changes: Any) -> Pipeline:
+        data = Photographs(files, labels, spec, Augmentation(crop_scale=(0.08, 1.0), flip=0.5, **changes))
+        return lambda: len([data[ImageKey(0, 0, number)] for number in range(len(files))])
+
+    ending = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    pil = v2.Compose([v2.RandomResizedCrop(224), v2.RandomHorizontalFlip(), *ending])
+    settings: dict[str, Any] = {"is_training": True, "interpolation": "bilinear", "color_jitter": None}
+    rand = "rand-m9-n2"
+    return {
+        "timm": of_pictures(timm.data.create_transform(224, auto_augment=None, **settings)),
+        "torchvision on Pillow's pictures": of_pictures(pil),
+        "ours": ours(),
+        "decoding alone": lambda: len([Image.open(file).convert("RGB") for file in files]),
+        "timm, RandAugment": of_pictures(timm.data.create_transform(224, auto_augment=rand, **settings)),
+        "ours, RandAugment": ours(policy="randaugment"),
+    }
+
+
+class SmallImages(Dataset[Any]):
+    """A tensor, changed image by image, as people write it."""
+
+    def __init__(self, images: torch.Tensor, transform: Any) -> None:
+        self.images, self.transform = images, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.images[index]), 0
+
+
+def small_pipelines() -> dict[str, Pipeline]:
+    """Shift by 4 pixels and flip, and more, by a DataLoader without workers and by lookup."""
+    images = torch.randint(0, 256, (SMALL, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.arange(SMALL) % 10
+    spec = Preprocessing(image_size=(32, 32), mean=MEAN, std=STD)
+    order = Order(num_images=SMALL, batch_size=BATCH)
+    crop = [v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip()]
+    ending = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+
+    def loader(*changes: Any) -> Pipeline:
+        data = DataLoader(SmallImages(images, v2.Compose([*crop, *changes, *ending])), batch_size=BATCH, shuffle=True)
+        return lambda: sum(len(batch) for batch, _ in data)
+
+    def held(floats: bool = True, **changes: Any) -> Pipeline:
+        change = Augmentation(shift=4, flip=0.5, **changes)
+        reader, left = HeldReader(images, labels, torch.device("cpu"), change), Augmentation(**changes)
+
+        def one_pass() -> int:
+            count = 0
+            for number, (batch, targets) in enumerate(reader.read(order, 0, 0)):
+                key = BatchKey(0, 0, number)
+                if floats:
+                    ready = normalise(augment_batch(batch, left, key), spec)
+                    mix_batch(ready, targets, left, 10, key)
+                count += len(batch)
+            return count
+
+        return one_pass
+
+    return {
+        "DataLoader, crop + flip": loader(),
+        "ours, crop + flip": held(),
+        "ours, crop + flip, before normalisation": held(floats=False),
+        "ours, crop + flip + mixup/CutMix": held(mixup=0.8, cutmix=1.0),
+        "DataLoader, crop + flip + TrivialAugment": loader(v2.TrivialAugmentWide()),
+        "ours, crop + flip + TrivialAugment": held(policy="trivial"),
+        "DataLoader, crop + flip + RandAugment": loader(v2.RandAugment()),
+        "ours, crop + flip + RandAugment": held(policy="randaugment"),
+    }
+
+
+def take_turns(pipelines: dict[str, Pipeline], rounds: int) -> dict[str, list[float]]:
+    """Images a second of every pipeline in every round."""
+    for pipeline in pipelines.values():
+        pipeline()
+    speeds: dict[str, list[float]] = {name: [] for name in pipelines}
+    for _ in range(rounds):
+        for name, pipeline in pipelines.items():
+            start = time.process_time()
+            count = pipeline()
+            speeds[name].append(count / (time.process_time() - start))
+    return speeds
+
+
+def table(speeds: dict[str, list[float]], baseline: str) -> str:
+    """Markdown: median speed, and how many times the baseline's."""
+    lines = [f"| pipeline | images/s | times {baseline} (quartiles) |", "|---|--:|--:|"]
+    for name, values in speeds.items():
+        ratios = [value / other for value, other in zip(values, speeds[baseline], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        lines.append(f"| {name} | {statistics.median(values):,.0f} | {middle:.2f} ({low:.2f} to {high:.2f}) |")
+    return "\n".join(lines)
+
+
+def share_of_a_step() -> str:
+    """What loading a batch, crop + flip + TrivialAugment + mixup, takes of a training step with it."""
+    model = create_model("vit_tiny_patch16_224", image_size=32, patch_size=4, depth=9, num_classes=10)
+    change = {"mixup": 0.8, "policy": "trivial"}
+    load, steps = small_step(change), []
+    for _ in range(3):
+        start = time.process_time()
+        images, targets = load()
+        loaded = time.process_time()
+        torch.nn.functional.cross_entropy(model(images), targets).backward()
+        steps.append((loaded - start, time.process_time() - start))
+    share = statistics.median(part / whole for part, whole in steps)
+    return f"{share:.1%} of {statistics.median(whole for _, whole in steps):.2f} s, on this CPU."
+
+
+def small_step(change: dict[str, Any]) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
+    """A function that makes one training batch."""
+    images = torch.randint(0, 256, (SMALL, 3, 32, 32), dtype=torch.uint8)
+    spec = Preprocessing(image_size=(32, 32), mean=MEAN, std=STD)
+    reader = HeldReader(
+        images, torch.arange(SMALL) % 10, torch.device("cpu"), Augmentation(shift=4, flip=0.5, **change)
+    )
+    batches = reader.read(Order(num_images=SMALL, batch_size=BATCH), 0, 0)
+
+    def load() -> tuple[torch.Tensor, torch.Tensor]:
+        batch, labels = next(batches)
+        left, key = Augmentation(**change), BatchKey(0, 0, 0)
+        return mix_batch(normalise(augment_batch(batch, left, key), spec), labels, left, 10, key)
+
+    return load
+
+
+def heading() -> str:
+    """Where and with what it was measured."""
+    versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}, timm {timm.__version__}"
+    return (
+        f"# How fast images come\n\n`python scripts/bench_data.py`, one thread, {platform.machine()}, {versions}, Pillow "
+        f"{Image.__version__}. CPU seconds of this process, so that other work counts only by what it takes of the caches.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
