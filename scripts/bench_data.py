@@ -3,9 +3,9 @@
     python scripts/bench_data.py [--photographs FOLDER] [--rounds 7] [--output docs/results/bench-data.md]
 
 Photographs are 500 x 375 JPEGs made of those in FOLDER, or of smooth noise; each pipeline decodes, crops at random,
-mirrors and ends in what it hands to the device. Small images are 32 x 32, of random pixels; each pipeline ends in a batch
-of 128 on the training device. The pipelines take turns within every round, so that other work on the machine slows all of
-them; the figures are medians, the ratios medians of the rounds' ratios with their quartiles.
+mirrors and ends in what it hands to the device. Small images are 32 x 32, of random pixels; each pipeline ends in a
+batch of 128 on the training device. The pipelines take turns within every round, so that other work on the machine
+slows all of them; figures are medians, ratios medians of the rounds' ratios with their quartiles.
 """
 
 from __future__ import annotations
@@ -222,8 +222,8 @@ def heading() -> str:
     """Where and with what it was measured."""
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}, timm {timm.__version__}"
     return (
-        f"# How fast images come\n\n`python scripts/bench_data.py`, one thread, {platform.machine()}, {versions}, Pillow "
-        f"{Image.__version__}. CPU seconds of this process, so that other work counts only by what it takes of the caches.\n"
+        f"# How fast images come\n\n`python scripts/bench_data.py`, one thread, {platform.machine()}, {versions}, "
+        f"Pillow {Image.__version__}. CPU seconds of this process; other work on the machine counts by the caches it takes.\n"
     )
 
 

@@ -106,6 +106,8 @@ class RandomChange:
         image = torch.from_numpy(pixels.copy(order="K"))
         if self.augmentation.crop_scale is not None:
             image = self.resize(image, self.size, interpolation=self.interpolation, antialias=True)
+        if self.colours:
+            image = image.contiguous()  # channels last suits resizing, but not what follows
         for change in self.colours:
             image = change(image)
         return image
