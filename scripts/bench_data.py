@@ -223,7 +223,7 @@ def heading() -> str:
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}, timm {timm.__version__}"
     return (
         f"# How fast images come\n\n`python scripts/bench_data.py`, one thread, {platform.machine()}, {versions}, "
-        f"Pillow {Image.__version__}. CPU seconds of this process; other work on the machine counts by the caches it takes.\n"
+        f"Pillow {Image.__version__}. CPU seconds of this process; other work counts by the caches it takes.\n"
     )
 
 
