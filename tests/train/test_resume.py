@@ -294,3 +294,10 @@ def test_times_are_read(text: str, expected: float) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"max_time=.* is not a time above 0; 90s, 10m, 1h30m and 2d are"):
         seconds("max_time", text)
+
+
+def test_the_story_of_a_run_says_from_which_step_each_start_went_on(stopped: Path, start: Callable[..., Run]) -> None:
+    from vit.train.story import read_story
+
+    fit(start("it"))
+    assert [entry["from_step"] for entry in read_story(stopped)] == [0, 2]

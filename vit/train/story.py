@@ -37,8 +37,8 @@ class RunStory(L.Callback):
         self.command, self.seed = command, seed
         self.entry: dict[str, Any] | None = None
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin an entry."""
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin an entry, now that it is known from which step the run goes on."""
         if not trainer.is_global_zero or trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
             return
         data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
