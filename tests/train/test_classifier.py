@@ -1,14 +1,22 @@
 """Loss and accuracies are of images, not of batches, and one batch can be learned by heart."""
 
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jaxtyping
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from vit.nn import ViT, ViTConfig
 from vit.train.classifier import Classifier
+from vit.train.finite import NotFiniteError
 from vit.train.recipe import Recipe
 from vit.train.run import quieten
 
@@ -144,3 +152,104 @@ def test_gradients_are_clipped_in_every_precision_of_a_cpu(precision: str) -> No
     run = trainer(precision=precision, gradient_clip_val=1.0)
     fit(run, classifier(), batches(count=4, size=2))
     assert run.global_step == 2
+
+
+def test_accumulated_batches_are_one_step_of_the_schedule() -> None:
+    class Rates(L.Callback):
+        def __init__(self) -> None:
+            self.seen: list[float] = []
+
+        def on_before_optimizer_step(self, trainer: L.Trainer, *_: object) -> None:
+            self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    rates = Rates()
+    model = classifier(learning_rate=0.1, warmup=0.0)
+    # 5 batches by twos are 3 steps, the last of one batch alone
+    run = trainer(max_epochs=2, accumulate_grad_batches=2, callbacks=[rates])
+    fit(run, model, batches(count=10, size=2))
+    cosine = [0.5 * (1 + math.cos(math.pi * step / 6)) for step in range(6)]
+    assert rates.seen == pytest.approx([0.1 * factor for factor in cosine])
+    assert run.global_step == 6
+
+
+def test_the_accuracy_on_mixed_images_has_a_name_of_its_own() -> None:
+    model = classifier()
+    model.network = Copies()
+    logged: dict[str, Any] = {}
+    model.log = lambda name, value, **_: logged.update({name: value})  # pyright: ignore
+    images = torch.zeros(2, 1, 4, 4)
+    images[:, 0, 0, 1] = 1.0  # always class 1
+    model.training_step([images, torch.tensor([[0.3, 0.7, 0.0], [0.6, 0.4, 0.0]])], 0)
+    assert set(logged) == {"train_loss", "train_acc_mixed"}
+    assert logged["train_acc_mixed"].compute() == 0.5  # the heavier labels are 1 and 0
+    logged.clear()
+    model.training_step([images, torch.tensor([1, 1])], 0)
+    assert set(logged) == {"train_loss", "train_acc"}
+
+
+def test_the_data_says_how_much_a_class_counts() -> None:
+    class Weighted(L.LightningDataModule):
+        class_weights = torch.tensor([1.0, 5.0, 2.0])
+
+        def train_dataloader(self) -> DataLoader[list[Tensor]]:
+            return batches(count=4, size=2)
+
+        def val_dataloader(self) -> DataLoader[list[Tensor]]:
+            return batches(count=4, size=2)
+
+    model = classifier()
+    run = trainer()
+    run.fit(model, datamodule=Weighted())
+    assert model.class_weights is not None
+    assert model.class_weights.tolist() == [1.0, 5.0, 2.0]
+    assert "class_weights" not in model.state_dict()  # of the data, not of the model
+
+
+def test_training_without_an_end_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"needs to know when training ends; set trainer\.max_epochs or max_steps"):
+        fit(trainer(max_epochs=-1), classifier(), batches(count=4, size=2))
+
+
+def test_weights_that_a_last_step_spoilt_are_never_kept(tmp_path: Path) -> None:
+    """The loss is a number to the end, and the gradient of the last step is none."""
+    model = classifier()
+
+    class Spoil(L.Callback):
+        def on_after_backward(self, trainer: L.Trainer, pl_module: Any) -> None:
+            if trainer.global_step == 3:
+                pl_module.network.head.bias.grad.fill_(torch.nan)
+
+    kept = ModelCheckpoint(tmp_path, save_last=True, filename="best", monitor="val_loss")
+    run = trainer(max_epochs=2, enable_checkpointing=True, callbacks=[Spoil(), kept])
+    with pytest.raises(NotFiniteError, match=r"the weights are no numbers any more after step 4, learning rate"):
+        fit(run, model, batches(count=4, size=2))
+    files = list(tmp_path.glob("*.ckpt"))
+    assert files  # of the first epoch
+    for file in files:
+        state = torch.load(file, weights_only=True)["state_dict"]
+        assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+@pytest.fixture
+def _annotations_unchecked() -> Iterator[None]:
+    """As outside tests: the compiler cannot look into the checks."""
+    torch.compiler.reset()
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_annotations_unchecked")
+def test_a_compiled_network_trains_the_same_under_the_same_names() -> None:
+    losses: list[float] = []
+    for compiles in (False, True):
+        torch.manual_seed(0)
+        model = classifier(learning_rate=1e-2, ema_decay=0.5)
+        model.compiles = compiles
+        run = trainer(max_epochs=2)
+        fit(run, model, batches(count=6, size=3))
+        assert "network.head.weight" in model.state_dict()
+        assert "ema.head.weight" in model.state_dict()
+        losses.append(run.callback_metrics["val_loss_ema"].item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)  # kernels round in another order

@@ -1,0 +1,97 @@
+"""Flags of the start and the end of a run: when it stops early, what it is compiled by, how it is tried out."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from vit.train.run import Run, fit
+from vit.train.start import absolute
+
+
+@pytest.fixture
+def make(tiny_run: list[str], tmp_path: Path) -> Any:
+    def make(*flags: str) -> Run:
+        return Run([*tiny_run, "--output", str(tmp_path / "runs"), *flags], epoch_lines=False)
+
+    return make
+
+
+def test_training_stops_when_validation_gets_no_better(make: Any) -> None:
+    run = make("--early_stopping", "2", "--trainer.max_epochs", "50", "--trainer.limit_train_batches", "1")
+    run.model.recipe = run.model.recipe.__class__(learning_rate=1e-30)  # nothing is learned
+    fit(run)
+    assert run.trainer.current_epoch == 3  # one that is the best so far, and two that are no better
+
+
+def test_early_stopping_looks_at_the_weights_that_are_exported(make: Any) -> None:
+    from lightning.pytorch.callbacks import EarlyStopping
+
+    run = make("--early_stopping", "3", "--model.recipe.ema_decay", "0.9")
+    monitors = [each.monitor for each in run.trainer.callbacks if isinstance(each, EarlyStopping)]
+    assert monitors == ["val_acc_ema"]
+    assert run.trainer.checkpoint_callback.monitor == "val_acc_ema"  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--early_stopping", "0"], r"early_stopping=0 must be at least 1 epoch"),
+        (["--compile"], r"--compile needs a C\+\+ compiler such as g\+\+, and none is on the path"),
+    ],
+)
+def test_what_cannot_work_is_refused(
+    flags: list[str], sentence: str, make: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("vit.train.start.shutil.which", lambda name: None)
+    with pytest.raises(ValueError, match=sentence):
+        make(*flags)
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_a_dry_run_takes_one_step_and_writes_no_model(make: Any) -> None:
+    run = make("--trainer.fast_dev_run", "true")
+    fit(run)
+    assert run.trainer.global_step == 1
+    assert not (run.folder / "model").exists()
+
+
+def test_one_batch_is_learned_by_heart(make: Any) -> None:
+    flags = ["--trainer.overfit_batches", "1", "--trainer.max_epochs", "80", "--data.batch_size", "16"]
+    run = make(*flags, "--data.augmentation.shift", "0", "--trainer.limit_val_batches", "0")
+    metrics = fit(run)
+    assert run.trainer.global_step == 80
+    assert metrics["train_acc"] == 1.0
+
+
+def test_a_path_works_from_anywhere_and_a_name_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert absolute("weights") == str(tmp_path / "weights")
+    assert absolute("timm/vit_tiny_patch16_224") == "timm/vit_tiny_patch16_224"
+    assert absolute(None) is None
+
+
+def test_class_weights_and_mixing_train_together(make: Any) -> None:
+    mixing = [
+        "--data.augmentation.mixup",
+        "0.8",
+        "--data.augmentation.cutmix",
+        "1.0",
+        "--data.augmentation.mix_off_epochs",
+        "1",
+    ]
+    run = make(*mixing, "--data.class_weights", "auto", "--model.recipe.label_smoothing", "0.1")
+    seen: list[set[str]] = []
+
+    class Names(L.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            seen.append({name for name in trainer.callback_metrics if name.startswith("train_acc")})
+
+    run.trainer.callbacks.append(Names())
+    metrics = fit(run)
+    assert seen[0] == {"train_acc_mixed"}  # the last epoch mixes nothing
+    assert "train_acc" in seen[1]
+    assert all(torch.isfinite(torch.tensor(value)) for value in metrics.values())
