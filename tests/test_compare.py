@@ -96,3 +96,10 @@ def test_a_table_of_several_seeds_has_mean_and_standard_deviation() -> None:
 
 def test_a_single_run_has_the_interval_of_its_test_images() -> None:
     assert "90.00 % (86.5 to 92.7)" in table([result()])
+
+
+def test_comparing_a_part_of_the_weights_is_refused(finished_run: Any, tiny_run: list[str], tmp_path: Path) -> None:
+    flags = [*tiny_run, "--model.pretrained", finished_run.model, "--model.tune", "head"]
+    with pytest.raises(ValueError, match=r"comparing trains all weights of both models; leave model\.tune=head out"):
+        list(compare(flags, ["timm"], range(1), tmp_path / "compare"))
+    assert not list((tmp_path / "compare").glob("*"))

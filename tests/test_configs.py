@@ -1,5 +1,8 @@
 """Every file of configs/ trains, and its header says what it gave."""
 
+import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,12 +11,16 @@ import pytest
 import torch
 import yaml
 
+from vit.nn import Preprocessing, ViT, ViTConfig
 from vit.train.run import Run, fit
-from vit.weights import load_model, read_card
+from vit.weights import ModelCard, load_model, read_card, save_model
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 TWO_STEPS = ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "1", "--trainer.val_check_interval", "2"]
-ON_A_CPU = ["--trainer.accelerator", "cpu", "--data.num_workers", "0", "--data.batch_size", "4", "--threads", "1"]
+ON_A_CPU = [
+    *("--trainer.accelerator", "cpu", "--data.num_workers", "0", "--data.batch_size", "4", "--threads", "1"),
+    "--no_compile",
+]
 
 
 @pytest.fixture
@@ -32,12 +39,39 @@ def small_data(request: pytest.FixtureRequest) -> Callable[[str], list[str]]:
     return flags
 
 
+@pytest.fixture
+def small_weights(tmp_path: Path) -> str:
+    """A narrow stand-in of pretrained weights, of a thousand classes and 224 pixels."""
+    config = ViTConfig(embed_dim=12, depth=1)
+    preprocessing = Preprocessing(image_size=(224, 224), mean=(0.5,) * 3, std=(0.5,) * 3)
+    card = ModelCard(config=config, classes=tuple(map(str, range(1000))), preprocessing=preprocessing)
+    return str(save_model(ViT(config), card, tmp_path / "weights"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [path for path in CONFIGS if "cifar10" in path.stem], ids=lambda path: path.stem)
+def test_the_first_steps_of_a_recipe_lower_the_loss_on_real_images(
+    config: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    unpack = [sys.executable, str(shared_data / "unpack_cifar10.py"), str(tmp_path / "cifar")]
+    subprocess.run(unpack, check=True, capture_output=True)
+    path = Path(__file__).resolve().parents[1] / "scripts" / "first_steps.py"
+    spec = importlib.util.spec_from_file_location("first_steps", path)
+    assert spec is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)  # pyright: ignore
+    first, last = script.ends(script.first_losses(config, tmp_path / "cifar", steps=40, batch_size=16))
+    assert last < first
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_trains_and_leaves_a_model_that_can_be_read(
-    config: Path, small_data: Callable[[str], list[str]], tmp_path: Path
+    config: Path, small_data: Callable[[str], list[str]], small_weights: str, tmp_path: Path
 ) -> None:
     values = yaml.safe_load(config.read_text(encoding="utf-8"))
     data = small_data(values["data"]["source"])
+    if "pretrained" in values["model"]:
+        data += ["--model.pretrained", small_weights]
     run = Run(["--config", str(config), *data, *ON_A_CPU, *TWO_STEPS, "--output", str(tmp_path)], epoch_lines=False)
     assert run.folder.name == config.stem
     metrics = fit(run)
@@ -45,7 +79,7 @@ def test_a_config_trains_and_leaves_a_model_that_can_be_read(
     assert all(torch.isfinite(torch.tensor(value)) for value in metrics.values())
     card = read_card(run.folder / "model")
     assert card.classes == run.datamodule.classes
-    assert load_model(run.folder / "model").config.embed_dim == values["model"]["vit"]["embed_dim"]
+    assert load_model(run.folder / "model").config.embed_dim == values["model"].get("vit", {}).get("embed_dim", 12)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
+from jsonargparse import ActionYesNo
 from lightning.pytorch.cli import LightningArgumentParser
 
 from vit.parsing import ExplainsErrors
@@ -32,7 +33,9 @@ def add_run_flags(parser: LightningArgumentParser) -> None:
         default=None,
         help="epochs without a better validation accuracy after which training ends",
     )
-    parser.add_argument("--compile", action="store_true", help="let torch.compile make the network faster")
+    parser.add_argument(
+        "--compile", action=ActionYesNo, default=False, help="let torch.compile make the network faster"
+    )
     parser.add_argument(
         "--resume",
         type=str,
