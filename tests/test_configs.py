@@ -29,7 +29,7 @@ def small_data(request: pytest.FixtureRequest) -> Callable[[str], list[str]]:
 
     def flags(source: str) -> list[str]:
         if source == "cifar10":
-            return ["--data.root", str(request.getfixturevalue("fake_cifar"))]
+            return ["--data.root", str(request.getfixturevalue("fake_cifar")), "--data.val_fraction", "0.1"]
         if source == "folder":
             make = request.getfixturevalue("folder_of_classes")
             return ["--data.root", str(make({"train": ["cat", "dog", "owl"]}, images=12))]
