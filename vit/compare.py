@@ -108,7 +108,7 @@ def _train(name: str, seed: int, args: Sequence[str], folder: Path) -> Result:
         raise ValueError("vit compare trains on one device, and here are several; say --trainer.devices 1.")
     images = run.datamodule.source.test
     if run.config.model.tune != "all":
-        shutil.rmtree(run.folder)  # just made
+        remove_if_untrained(run.folder)
         raise ValueError(f"comparing trains all weights of both models; leave model.tune={run.config.model.tune} out.")
     if images is None:
         remove_if_untrained(run.folder)
