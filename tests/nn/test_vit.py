@@ -432,3 +432,25 @@ def test_the_first_row_alone_is_the_model_of_an_image_that_has_no_other() -> Non
     one_row.load_state_dict({**state, "tokenizer.pos_embed": state["tokenizer.pos_embed"][:4]})
     shown = model.encode_some(batch, torch.tensor([[0, 1, 2], [0, 1, 2]]))
     torch.testing.assert_close(shown, one_row.encode(batch[:, :, :7]))
+
+
+@each_option
+def test_the_forward_pass_is_what_the_head_reads_of_all_tokens(options: dict[str, Any]) -> None:
+    model, batch = build(**options), images()
+    logits, whole = model(batch), model.classify(model.encode(batch))
+    torch.testing.assert_close(logits, whole, atol=1e-5, rtol=1e-5)  # products of other shapes round otherwise
+    gradients = torch.autograd.grad(logits.square().sum(), list(model.parameters()), allow_unused=True)
+    expected = torch.autograd.grad(whole.square().sum(), list(model.parameters()), allow_unused=True)
+    for gradient, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("options", "rows"), [({}, 1), ({"distilled": True}, 2), (OPTIONS["mean"], 6)])
+def test_the_last_block_works_only_for_the_tokens_that_are_read(options: dict[str, Any], rows: int) -> None:
+    model, seen = build(**options), []
+    for block in model.blocks:
+        block.get_submodule("mlp").register_forward_hook(
+            lambda _module, inputs, _output: seen.append(inputs[0].shape[1])
+        )
+    model(images())
+    assert seen == [model.config.num_tokens] * 2 + [rows]

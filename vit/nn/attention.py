@@ -51,9 +51,15 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(drop_rate)
 
     def forward(
-        self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None, attend: Attend = attend
-    ) -> Float[Tensor, "b n d"]:
-        return self.merge_heads(attend(*self.split_heads(tokens, rotation)))
+        self,
+        tokens: Float[Tensor, "b n d"],
+        rotation: Rotation | None = None,
+        attend: Attend = attend,
+        num_asking: int | None = None,
+    ) -> Float[Tensor, "b m d"]:
+        """What every token takes from all, or only what the first `num_asking` take."""
+        q, k, v = self.split_heads(tokens, rotation)
+        return self.merge_heads(attend(q[:, :, :num_asking], k, v))
 
     def forward_with_weights(
         self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None

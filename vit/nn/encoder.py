@@ -108,9 +108,14 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(
-        self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None, attend: Attend = attend
-    ) -> Float[Tensor, "b n d"]:
-        return self.add(tokens, self.attn(self.norm1(tokens), rotation, attend))
+        self,
+        tokens: Float[Tensor, "b n d"],
+        rotation: Rotation | None = None,
+        attend: Attend = attend,
+        num_wanted: int | None = None,
+    ) -> Float[Tensor, "b m d"]:
+        """All tokens after this block, or only the first `num_wanted`, for which alone it then works."""
+        return self.add(tokens[:, :num_wanted], self.attn(self.norm1(tokens), rotation, attend, num_wanted))
 
     def forward_with_weights(
         self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None

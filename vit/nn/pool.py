@@ -14,6 +14,9 @@ from vit.nn.encoder import MLP
 class ClassTokenPool(nn.Module):
     """The class token stands for the image (Dosovitskiy et al. 2021, eq. 4)."""
 
+    num_read = 1
+    """How many tokens a pool reads, from the first; None where it reads the patches."""
+
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b d"]:
         return tokens[:, 0]
 
@@ -25,6 +28,8 @@ class ClassTokenPool(nn.Module):
 class DistilledPool(nn.Module):
     """Class token and distillation token, each for its own head (Touvron et al. 2021, section 4)."""
 
+    num_read = 2
+
     def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b 2 d"]:
         return tokens[:, :2]
 
@@ -35,6 +40,8 @@ class DistilledPool(nn.Module):
 
 class MeanPool(nn.Module):
     """The mean of the patches; prefix tokens do not count."""
+
+    num_read = None
 
     def __init__(self, num_prefix_tokens: int) -> None:
         super().__init__()
@@ -53,6 +60,8 @@ class AttentionPool(nn.Module):
 
     Prefix tokens are not asked. Names and layout are timm's `AttentionPoolLatent`.
     """
+
+    num_read = None
 
     def __init__(
         self,

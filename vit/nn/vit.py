@@ -60,7 +60,12 @@ class ViT(nn.Module):
         init_weights(self, config.init, config.pos_embed_std)
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b classes"]:
-        return self.classify(self.encode(images))
+        """Logits. The last block works only for tokens that the head reads.
+
+        Where that is the class token alone, one of 197, it saves 7 % of the work of 12 blocks, and changes nothing but
+        rounding.
+        """
+        return self.classify(self._encode(images, num_wanted=self.pool.num_read))
 
     def classify(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b classes"]:
         """Logits of what `encode` returned."""
@@ -77,10 +82,7 @@ class ViT(nn.Module):
         Raises:
             ValueError: the images have another size or number of channels than the model.
         """
-        tokens, rotation = self._enter(images, self.grid_of(images))
-        for block in self.blocks:
-            tokens = self._run(block, tokens, rotation, attend)
-        return self.norm(tokens)
+        return self._encode(images, attend)
 
     def encode_some(self, images: Float[Tensor, "b c h w"], kept: Int[Tensor, "b kept"]) -> Float[Tensor, "b m d"]:
         """What `encode` returns if the model is shown only some patches of each image, every one at its own place.
@@ -236,10 +238,25 @@ class ViT(nn.Module):
         tokens = self.norm_pre(self.tokenizer(self.patch_embed(images), grid))
         return tokens, None if self.rotary is None else self.rotary(grid, images.device)
 
-    def _run(self, block: nn.Module, tokens: Tensor, rotation: Rotation | None, attend: Attend = attend) -> Tensor:
+    def _encode(self, images: Tensor, attend: Attend = attend, num_wanted: int | None = None) -> Tensor:
+        """Normalised tokens, or the first few of them."""
+        tokens, rotation = self._enter(images, self.grid_of(images))
+        *blocks, last = self.blocks
+        for block in blocks:
+            tokens = self._run(block, tokens, rotation, attend)
+        return self.norm(self._run(last, tokens, rotation, attend, num_wanted))
+
+    def _run(
+        self,
+        block: nn.Module,
+        tokens: Tensor,
+        rotation: Rotation | None,
+        attend: Attend = attend,
+        num_wanted: int | None = None,
+    ) -> Tensor:
         if self.grad_checkpointing and torch.is_grad_enabled():
-            return checkpoint(block, tokens, rotation, attend, use_reentrant=False)
-        return block(tokens, rotation, attend)
+            return checkpoint(block, tokens, rotation, attend, num_wanted, use_reentrant=False)
+        return block(tokens, rotation, attend, num_wanted)
 
     def _look(self, images: Tensor, layers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Tokens after the last of these blocks, and the attention weights of them all, in their order."""

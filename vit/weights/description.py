@@ -122,8 +122,9 @@ def _of_card(card: ModelCard, layout: str) -> Description:
 def count_flops(config: ViTConfig) -> int:
     """Floating-point operations of the matrix products for one image; a multiplication and an addition are two.
 
-    Norms, softmax and GELU are left out, as is usual. The same number as torch's `FlopCounterMode` measures, which has
-    to run the model for it.
+    Norms, softmax and GELU are left out, and all tokens count in all blocks, as is usual: `classify(encode(images))`.
+    The same number as torch's `FlopCounterMode` measures of that, which has to run the model for it. `forward` leaves
+    out what nobody reads of the last block.
     """
     tokens, patches, width = config.num_tokens, config.num_patches, config.embed_dim
     rows = {"patch_embed": patches, "blocks": tokens, "pool.kv": patches}  # that a linear map is applied to; else one
