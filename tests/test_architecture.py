@@ -45,6 +45,13 @@ def test_the_public_names_are_there() -> None:
     assert all(getattr(vit, name) is not None for name in vit.__all__)
 
 
+@pytest.mark.slow  # a fresh import of torch
+@pytest.mark.parametrize("before", ["", "from vit import rollout; "])
+def test_vit_explain_is_the_package_whatever_was_imported_before(before: str) -> None:
+    code = f"{before}import vit; assert vit.explain.explain.__name__ == 'explain'; from vit.explain import explain"
+    assert imported_by(f"{code}; assert explain is vit.explain.explain") >= {"torch"}
+
+
 def test_a_name_that_is_not_public_is_refused_with_those_that_are() -> None:
     import vit
 

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vit.explain import explain, rollout
+    from vit.explain import rollout
     from vit.nn import Preprocessing, ViT, ViTConfig, create_model, list_models
     from vit.predict import Predictor
     from vit.weights import load_model, read_card, save_model
@@ -29,7 +29,6 @@ __all__ = [
     "ViT",
     "ViTConfig",
     "create_model",
-    "explain",
     "list_models",
     "load_model",
     "read_card",
@@ -43,7 +42,6 @@ _HOME = {
     "ViT": "vit.nn",
     "ViTConfig": "vit.nn",
     "create_model": "vit.nn",
-    "explain": "vit.explain",
     "list_models": "vit.nn",
     "load_model": "vit.weights",
     "read_card": "vit.weights",
@@ -54,6 +52,8 @@ _HOME = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: `import vit` itself costs nothing, not even torch."""
+    if name == "explain":  # a package, not a function: vit.explain.explain(model, images)
+        return import_module("vit.explain")
     if name not in _HOME:
         raise AttributeError(f"module 'vit' has no attribute {name!r}; it has {', '.join(__all__)}.")
     return getattr(import_module(_HOME[name]), name)

@@ -317,14 +317,6 @@ def test_nothing_captured_is_an_error() -> None:
                 explain(model, images(), name)
 
 
-def test_the_package_is_found_by_the_name_of_its_function_and_can_be_called() -> None:
-    from vit import explain as found
-
-    model, batch = network(), images()
-    assert torch.equal(found(model, batch).maps, explain(model, batch).maps)  # type: ignore[operator]
-    assert torch.equal(vit.explain(model, batch).maps, explain(model, batch).maps)  # type: ignore[operator]
-
-
 def test_settings_are_listed_with_their_types_and_defaults() -> None:
     settings = METHODS["rollout"].settings
     assert {name: setting.default for name, setting in settings.items()} == {

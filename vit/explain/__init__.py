@@ -23,9 +23,6 @@ To look at:
     draw/          maps -> pictures and pages
 """
 
-import sys
-from types import ModuleType
-
 from vit.explain.explain import Explanation, explain
 from vit.explain.flow import attention_flow
 from vit.explain.gradients import attention_gradcam, chefer, gradient_rollout, token_gradcam
@@ -46,12 +43,3 @@ __all__ = [
     "rollout",
     "token_gradcam",
 ]
-
-
-class _CallableModule(ModuleType):
-    """`from vit import explain` finds this module, which bears the name of its main function: so it can be called."""
-
-    __call__ = staticmethod(explain)
-
-
-sys.modules[__name__].__class__ = _CallableModule
