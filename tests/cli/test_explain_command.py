@@ -248,7 +248,7 @@ def test_wrong_use_is_one_line_and_nothing_is_written(
 def test_a_method_whose_package_is_missing_is_answered_with_how_to_get_it(
     draw: Draw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vit.cli.explain.find_spec", lambda name: None)
+    monkeypatch.setattr("vit.cli.explain_flags.find_spec", lambda name: None)
     code, _, errors = draw("--method", "rollout", "occlusion")
     assert code == 2
     assert errors == "error: --method occlusion needs captum, which is missing: pip install 'plain-vit[captum]'.\n"

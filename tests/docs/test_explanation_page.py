@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vit.cli.explain import KINDS
+from vit.cli.explain_flags import KINDS
 from vit.explain import METHODS
 
 DOCS = Path(__file__).parents[2] / "docs"

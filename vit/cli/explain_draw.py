@@ -1,95 +1,23 @@
-"""One image -> its files, for `vit explain`: each kind of picture with its words, and the arrays beside it."""
+"""One image -> its pictures, for `vit explain`: each kind with its words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from einops import rearrange
-from jaxtyping import Shaped
 from PIL import Image
 
-from vit.explain import Explanation, explain
-from vit.explain.draw.files import Film, save_array
+from vit.cli.explain_arrays import save_growth, save_heads, save_maps
+from vit.cli.explain_work import Wish, Work
+from vit.explain import Explanation
 from vit.explain.draw.growth import draw_growth, film_frames, save_film
 from vit.explain.draw.heads import draw_heads
 from vit.explain.draw.overlay import OWN, Map, draw
 from vit.explain.draw.page import draw_page, save_page
 from vit.explain.draw.scale import Look, Scale
-from vit.explain.layers import Seen, growth, head_maps, look_inside
 from vit.predict import Predictor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What is to be drawn of every image."""
-
-    kinds: Sequence[str]
-    settings: Mapping[str, Mapping[str, Any]]
-    """The methods, and the settings of each."""
-
-    growth: Mapping[str, Any]
-    """Settings of the rollout that is shown layer by layer."""
-
-    targets: Sequence[int] = ()
-    """Classes to explain; if there are none, the likeliest ones."""
-
-    top_k: int = 1
-    """How many of the likeliest ones."""
-
-    look: Look = field(default_factory=Look)
-    shared_scale: bool = False
-    film: Film = "gif"
-    arrays: bool = False
-
-
-class Work:
-    """One image on its way: what the models and the methods say about it, each asked once, when it is needed."""
-
-    def __init__(self, path: str, picture: Image.Image, predictor: Predictor, wish: Wish) -> None:
-        self.path, self.picture, self.predictor, self.wish = path, picture, predictor, wish
-
-    @cached_property
-    def images(self) -> torch.Tensor:
-        """A batch of this image."""
-        return self.predictor.images([self.picture])
-
-    @cached_property
-    def probabilities(self) -> torch.Tensor:
-        """Of all classes."""
-        return self.predictor.probabilities([self.picture])[0]
-
-    @cached_property
-    def maps(self) -> list[list[Explanation]]:
-        """A row for each method, with a map for each class; one map, where it is the same for every class."""
-        model, wish = self.predictor.model, self.wish
-        targets = wish.targets or self.probabilities.topk(min(wish.top_k, len(self.probabilities))).indices.tolist()
-        rows: list[list[Explanation]] = []
-        for method, settings in wish.settings.items():
-            first = explain(model, self.images, method, target=targets[0], **settings)
-            others = targets[1:] if first.class_specific else []
-            rows.append([first, *(explain(model, self.images, method, target=t, **settings) for t in others)])
-        return rows
-
-    @cached_property
-    def seen(self) -> Seen:
-        """Attention of all layers and heads."""
-        return look_inside(self.predictor.model, self.images)
-
-    @property
-    def title(self) -> str:
-        """What the model says."""
-        return f"predicted: {self.class_of(int(self.probabilities.argmax()), '  ')}"
-
-    def class_of(self, index: int, between: str = ", ") -> str:
-        """A class with its probability."""
-        percent = f"{100 * float(self.probabilities[index]):.1f}\N{NO-BREAK SPACE}%"
-        return f"{self.predictor.card.label(index)}{between}{percent}"
 
 
 class Artist:
@@ -108,16 +36,16 @@ class Artist:
             methods = list(wish.settings)
             makers[("-".join(methods) if len(methods) < 4 else f"{len(methods)}-methods") + ".png"] = self._overlay
             if wish.arrays:
-                makers |= {f"{method}.npy": self._array_of(row) for row, method in enumerate(wish.settings)}
+                makers |= {f"{method}.npy": partial(save_maps, row=row) for row, method in enumerate(wish.settings)}
         if "heads" in wish.kinds:
             makers["heads.png"] = self._heads
             if wish.arrays:
-                makers["heads.npy"] = self._heads_array
+                makers["heads.npy"] = save_heads
         if "growth" in wish.kinds:
             makers["growth.png"] = self._growth
             makers[f"growth.{wish.film}"] = self._film
             if wish.arrays:
-                makers["growth.npy"] = self._growth_array
+                makers["growth.npy"] = save_growth
         if "html" in wish.kinds:
             makers["attention.html"] = self._page
         return makers
@@ -173,32 +101,7 @@ class Artist:
             scope=scope,
         )
 
-    def _array_of(self, row: int) -> Callable[[Work, Path], None]:
-        def save(work: Work, file: Path) -> None:
-            found = work.maps[row]
-            numbers = np.concatenate([one.maps.cpu().numpy() for one in found])
-            about = {
-                "axes": ["class", "row", "column"],
-                "method": found[0].name,
-                "described": found[0].method,
-                "class_specific": found[0].class_specific,
-                "signed": found[0].signed,
-                "unit": found[0].unit,
-                "classes": [
-                    {
-                        "index": int(one.target[0]),
-                        "class": self.predictor.card.label(int(one.target[0])),
-                        "probability": float(work.probabilities[int(one.target[0])]),
-                    }
-                    for one in found
-                ],
-            }
-            self._save(numbers, file, work, about)
-
-        return save
-
     def _heads(self, work: Work, file: Path) -> None:
-        maps = head_maps(work.seen)[0].cpu().numpy()
         scale = (
             "One scale for all, below."
             if self.wish.shared_scale
@@ -208,14 +111,7 @@ class Artist:
             f"{Path(work.path).name}: what {_reader(self.predictor)} attends to, in each layer and head; layer 0 is "
             f"nearest the image. {scale} The same for every class."
         )
-        draw_heads(work.picture, maps, work.title, caption, shared_scale=self.wish.shared_scale).save(file)
-
-    def _heads_array(self, work: Work, file: Path) -> None:
-        about = {"axes": ["layer", "head", "row", "column"], "method": "attention", "unit": "share"}
-        self._save(head_maps(work.seen)[0].cpu().numpy(), file, work, about)
-
-    def _grown(self, work: Work) -> Shaped[np.ndarray, ...]:
-        return growth(work.seen, **self.wish.growth)[0].cpu().numpy()
+        draw_heads(work.picture, work.heads, work.title, caption, shared_scale=self.wish.shared_scale).save(file)
 
     def _growth(self, work: Work, file: Path) -> None:
         caption = (
@@ -223,16 +119,12 @@ class Artist:
             "there. The same for every class: it says where the model looked, not what for."
         )
         start = self.wish.growth.get("start_layer", 0)
-        draw_growth(work.picture, self._grown(work), work.title, caption, self.wish.look, start).save(file)
+        draw_growth(work.picture, work.grown, work.title, caption, self.wish.look, start).save(file)
 
     def _film(self, work: Work, file: Path) -> None:
         start = self.wish.growth.get("start_layer", 0)
-        frames = film_frames(work.picture, self._grown(work), work.title, self.wish.look, start)
+        frames = film_frames(work.picture, work.grown, work.title, self.wish.look, start)
         save_film(frames, file, self.wish.film)
-
-    def _growth_array(self, work: Work, file: Path) -> None:
-        about = {"axes": ["layer", "row", "column"], "method": "rollout", "unit": "share", **self.wish.growth}
-        self._save(self._grown(work), file, work, about)
 
     def _page(self, work: Work, file: Path) -> None:
         page = draw_page(
@@ -244,14 +136,6 @@ class Artist:
             f"{Path(work.path).name}: what each patch attends to, in every layer",
         )
         save_page(page, file)
-
-    def _save(self, numbers: Shaped[np.ndarray, ...], file: Path, work: Work, about: Mapping[str, Any]) -> None:
-        likeliest = int(work.probabilities.argmax())
-        said = {"class": self.predictor.card.label(likeliest), "probability": float(work.probabilities[likeliest])}
-        least, greatest = float(numbers.min()), float(numbers.max())
-        save_array(
-            numbers, file, {"image": work.path, "predicted": said, **about, "least": least, "greatest": greatest}
-        )
 
 
 def prefix_names(predictor: Predictor) -> tuple[str, ...]:
