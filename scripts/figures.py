@@ -1,11 +1,18 @@
 """The pictures of the documentation: docs/gallery.md with docs/images/, and the digits at the top of the README.
 
-    python scripts/figures.py --weights ../shared/data/weights/vit_tiny_patch16_224 --photos ../shared/data/clothing
+    python scripts/figures.py --weights PATH/vit_tiny_patch16_224
     python scripts/figures.py --digits runs/digits/model
 
-The first draws the gallery: every picture is what the command above it writes, kept as WebP. The photographs are of
-https://github.com/alexeygrigorev/clothing-dataset-small (CC0 1.0), the weights a ViT-Ti/16 of ImageNet. The second
-takes the model of `vit fit --config configs/digits.yaml`; its digits are test images that the model has not seen.
+The first draws the gallery with a ViT-Ti/16 of ImageNet: every picture is what the command above it writes, kept as
+WebP. The photographs come with packages that are installed anyway:
+
+    grace_hopper.jpg        matplotlib, sample_data: US Navy, public domain
+    china.jpg, flower.jpg   scikit-learn, datasets/images: CC BY 2.0, "Some rights reserved by danielbuechele" by its
+                            README.txt, from https://www.flickr.com/photos/danielbuechele/6061409035 and
+                            https://www.flickr.com/photos/vultilion/6056698931
+
+The second takes the model of `vit fit --config configs/digits.yaml`; its digits are test images that the model has
+not seen.
 """
 
 from __future__ import annotations
@@ -15,10 +22,12 @@ import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from textwrap import fill
 
 from einops import rearrange
+from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from vit.cli import main as vit
@@ -31,13 +40,6 @@ from vit.weights import load_model, read_card
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
-PHOTOS = {
-    "hat.jpg": "train/hat/4ac3d6f0-a7e6-4197-899f-d3a65ae1ba7d.jpg",
-    "boots.jpg": "validation/shoes/7d5a20ff-6431-404e-9870-78140166cf7a.jpg",
-    "shoes": "validation/shoes",
-}
-"""What they are called in the gallery, and where they are."""
-
 SHOWN = range(10)
 SIDE = 104
 
@@ -49,7 +51,7 @@ class Picture:
     name: str
     heading: str
     words: str
-    photo: str
+    photos: str
     flags: str
     written: str
     """Ending of the file that is shown, of those that the command writes."""
@@ -59,10 +61,11 @@ GALLERY = [
     Picture(
         "rollout",
         "One map",
-        "What the model saw, the map over it, and the map alone with its scale. The colours run from 0 to the greatest "
+        "What the model saw, the map over it, and the map alone with its scale. It looked most at the face, and "
+        "says uniform: rollout is of where a model looked, not of what for. The colours run from 0 to the greatest "
         "score, which is written at the end of the bar, so nothing is clipped; they differ in lightness, so they read "
         "in grey and to the colour-blind.",
-        "boots.jpg",
+        "grace_hopper.jpg",
         "",
         ".rollout.png",
     ),
@@ -70,7 +73,7 @@ GALLERY = [
         "smooth",
         "Smooth",
         "The same scores, run into each other between the middles of the patches: easier on the eye, and no truer.",
-        "boots.jpg",
+        "grace_hopper.jpg",
         "--smooth --opacity 0.5",
         ".rollout.png",
     ),
@@ -78,9 +81,11 @@ GALLERY = [
         "methods",
         "Methods side by side",
         "Under each name stands whether the map is of a class or the same for all. Maps that can speak against a class "
-        "have white for 0, red for and blue against. The methods do not agree, and a picture does not say which to "
-        "believe: measure it.",
-        "hat.jpg",
+        "have white for 0, red for and blue against. The methods do not agree: rollout lights up the face, chefer the "
+        "band of the cap and the mouth, one Grad-CAM the corners, the other the flag; covered patches lower the score "
+        "of the uniform most on the jacket and at the edges of the cap. A picture does not say which to believe: "
+        "measure it.",
+        "grace_hopper.jpg",
         "--method rollout chefer attention_gradcam token_gradcam occlusion integrated_gradients",
         ".6-methods.png",
     ),
@@ -88,25 +93,29 @@ GALLERY = [
         "classes",
         "Classes side by side",
         "The three likeliest classes in one scale, so that colours can be compared between them; without "
-        "`--shared-scale` each map has its own, and says so. `--target sombrero 'cowboy hat'` names classes.",
-        "hat.jpg",
+        "`--shared-scale` each map has its own, and says so. For a pickelhaube, a helmet, the badge of the cap "
+        "counts most; for a bearskin, a hat of black fur, its dark band. `--target 'military uniform' bearskin` names "
+        "classes.",
+        "grace_hopper.jpg",
         "--method chefer --top-k 3 --shared-scale",
         ".chefer.png",
     ),
     Picture(
         "heads",
         "Every head of every layer",
-        "What the class token attends to. The last layers of this model send much of their attention to the corners, "
-        "which hold nothing of the boots: patches used as scratch paper, as Darcet et al. 2024 found.",
-        "boots.jpg",
+        "What the class token attends to. Some heads trace the rim of the flower, some its heart. The last layers send "
+        "much of their attention to the four corners, which hold next to nothing of it: patches used as scratch paper, "
+        "as Darcet et al. 2024 found. (ImageNet has no dahlia; the model says vase, and is not sure.)",
+        "flower.jpg",
         "--heads",
         ".heads.png",
     ),
     Picture(
         "growth",
         "How the rollout grows",
-        "After every layer, as if the model ended there, all in one scale.",
-        "boots.jpg",
+        "After every layer, as if the model ended there, all in one scale. From layer 5 on the heart of the flower "
+        "comes out, from layer 7 on the corners, which end brightest.",
+        "flower.jpg",
         "--growth --film webp",
         ".growth.png",
     ),
@@ -114,17 +123,18 @@ GALLERY = [
         "film",
         "The same as a film",
         "Of the same command; `--film gif` opens anywhere, WebP has the truer colours.",
-        "boots.jpg",
+        "flower.jpg",
         "--growth --film webp",
         ".growth.webp",
     ),
     Picture(
         "xray",
         "The model inside",
-        "After figure 7 of Dosovitskiy et al. 2021, over 26 photographs: positions have learned rows and columns, the "
-        "first filters are waves and blobs of colour, early heads look near and far, late ones far. What a model does "
-        "not have is left out, and the page says so.",
-        "shoes",
+        "After figure 7 of Dosovitskiy et al. 2021. Positions have learned rows and columns; the first filters are "
+        "stripes, a fine chequer and blobs of colour. Below are means over all three photographs, few for means but "
+        "enough to see it: early heads look near and far, those from layer 9 on farther than attention spread evenly "
+        "would. What a model does not have is left out, and the page says so.",
+        "grace_hopper.jpg china.jpg flower.jpg",
         "--xray",
         "xray.png",
     ),
@@ -135,30 +145,27 @@ def main() -> None:
     """Draw what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="model folder of the ViT-Ti/16")
-    parser.add_argument("--photos", type=Path, help="folder of the photographs of clothing")
     parser.add_argument("--digits", type=Path, help="model folder of a run on digits")
     args = parser.parse_args()
     if args.digits:
         draw_digits(args.digits)
-    if args.weights and args.photos:
-        draw_gallery(args.weights, args.photos)
+    if args.weights:
+        draw_gallery(args.weights)
     elif not args.digits:
-        parser.error("give --weights and --photos, or --digits")
+        parser.error("give --weights or --digits")
 
 
-def draw_gallery(weights: Path, photos: Path) -> None:
+def draw_gallery(weights: Path) -> None:
     """Run the command of every picture, keep what it shows, and write the page about them."""
-    parts = [INTRODUCTION]
+    photos, parts = photographs(), [INTRODUCTION]
     for picture in GALLERY:
-        flags = shlex.split(picture.flags)
-        with tempfile.TemporaryDirectory() as folder:
-            photo, drawn = Path(folder, picture.photo), Path(folder, "drawn")
-            photo.symlink_to((photos / PHOTOS[picture.photo]).resolve())
-            if vit(["explain", str(photo), "--model", str(weights), "--output", str(drawn), *flags]):
+        paths, flags = [photos[name] for name in picture.photos.split()], shlex.split(picture.flags)
+        with tempfile.TemporaryDirectory() as drawn:
+            if vit(["explain", *paths, "--model", str(weights), "--output", drawn, *flags]):
                 sys.exit(f"error: {picture.name} could not be drawn")
-            (file,) = (path for path in drawn.iterdir() if path.name.endswith(picture.written))
+            (file,) = (path for path in Path(drawn).iterdir() if path.name.endswith(picture.written))
             keep(file, DOCS / "images" / f"{picture.name}.webp")
-        command = f"vit explain {picture.photo} --model MODEL {picture.flags}".rstrip()
+        command = f"vit explain {picture.photos} --model MODEL {picture.flags}".rstrip()
         parts.append(
             f"## {picture.heading}\n\n{fill(picture.words, 115, break_on_hyphens=False)}\n\n```bash\n{command}\n```\n\n"
             f"![{picture.heading}: the picture that this command draws](images/{picture.name}.webp)\n"
@@ -166,11 +173,23 @@ def draw_gallery(weights: Path, photos: Path) -> None:
     (DOCS / "gallery.md").write_text("\n".join(parts), encoding="utf-8")
 
 
+def photographs() -> dict[str, str]:
+    """Names of the photographs, and where the packages have them."""
+    of_sklearn = {name: str(files("sklearn.datasets.images") / name) for name in ("china.jpg", "flower.jpg")}
+    return {"grace_hopper.jpg": str(get_sample_data("grace_hopper.jpg", asfileobj=False)), **of_sklearn}
+
+
 INTRODUCTION = """# Gallery
 
-Made by `scripts/figures.py`, of a ViT-Ti/16 trained on ImageNet and photographs of clothing in the public domain
-(CC0 1.0, [clothing-dataset-small](https://github.com/alexeygrigorev/clothing-dataset-small)). What the methods are, and
-how far to trust them, is in [explanation.md](explanation.md).
+Made by `scripts/figures.py`, of a ViT-Ti/16 trained on ImageNet and three photographs that come with this package's
+dependencies, so that anybody can draw it again. What the methods are, and how far to trust them, is in
+[explanation.md](explanation.md).
+
+- `grace_hopper.jpg`, from matplotlib: Rear Admiral Grace Hopper, US Navy, public domain.
+- `china.jpg` and `flower.jpg`, from scikit-learn: [CC BY 2.0](https://creativecommons.org/licenses/by/2.0/), "Some
+  rights reserved by danielbuechele" for both, as its `sklearn/datasets/images/README.txt` says. It has china.jpg from
+  [danielbuechele](https://www.flickr.com/photos/danielbuechele/6061409035) and flower.jpg from the page of
+  [vultilion](https://www.flickr.com/photos/vultilion/6056698931). Here they are cut to a square and drawn over.
 """
 
 
