@@ -84,7 +84,11 @@ def test_demo_and_the_commands_after_it_run(
 
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
-    ours = [words for words in vit_commands() if not re.search(r"cifar10|folder\.yaml|finetune|--resume|--help", " ".join(words))]
+    ours = [
+        words
+        for words in vit_commands()
+        if not re.search(r"cifar10|folder\.yaml|finetune|--resume|--help", " ".join(words))
+    ]
     assert {words[0] for words in ours} == set(COMMANDS)
     for words in ours:
         assert main([*words, *SHORT.get(words[0], [])]) == 0, words
