@@ -90,16 +90,23 @@ def test_uniform_attention_gives_a_uniform_flow_and_identity_none() -> None:
     assert attention_flow(torch.eye(4).expand(2, 1, 1, 4, 4), read)[0].tolist() == [1.0, 0.0, 0.0, 0.0]
 
 
-def test_more_than_64_tokens_are_refused_before_anything_runs() -> None:
-    model = ViT(ViTConfig(image_size=16, patch_size=2, embed_dim=4, depth=1, num_heads=1, num_classes=2))
-    with pytest.raises(ValueError, match=r"attention flow takes up to 64 tokens and this is 65: .* rollout"):
-        explain(model, torch.randn(1, 3, 16, 16), "flow")
-    with pytest.raises(ValueError, match="this is 65"):
-        attention_flow(torch.rand(1, 1, 1, 65, 65), torch.rand(1, 65))
+def test_more_than_72_tokens_are_refused_before_anything_runs() -> None:
+    model = ViT(ViTConfig(image_size=18, patch_size=2, embed_dim=4, depth=1, num_heads=1, num_classes=2))
+    with pytest.raises(ValueError, match=r"attention flow takes up to 72 tokens, .* and this is 82: .* rollout"):
+        explain(model, torch.randn(1, 3, 18, 18), "flow")
+    with pytest.raises(ValueError, match="this is 73"):
+        attention_flow(torch.rand(1, 1, 1, 73, 73), torch.rand(1, 73))
 
 
-def test_sixty_four_tokens_are_taken() -> None:
+@pytest.mark.parametrize("num_register_tokens", [0, 7])
+def test_eight_by_eight_patches_and_their_prefix_tokens_are_taken(num_register_tokens: int) -> None:
     config = ViTConfig(
-        image_size=16, patch_size=2, embed_dim=4, depth=2, num_heads=1, num_classes=2, class_token=False, pool="mean"
+        image_size=16,
+        patch_size=2,
+        embed_dim=4,
+        depth=2,
+        num_heads=1,
+        num_classes=2,
+        num_register_tokens=num_register_tokens,
     )
     assert explain(ViT(config), torch.randn(1, 3, 16, 16), "flow").maps.shape == (1, 8, 8)

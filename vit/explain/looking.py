@@ -99,7 +99,7 @@ def rolled_out(
 
 @torch.no_grad()
 def flow(subject: Subject, images: Float[Tensor, "b c h w"], choose: Choose, *, residual: float = 0.5) -> Answer:
-    """Attention flow, of models with up to 64 tokens.
+    """Attention flow, of models with up to 72 tokens, as of 8 x 8 patches and a class token.
 
     Args:
         subject: Model.
