@@ -143,3 +143,23 @@ def test_curves_of_two_fills_are_not_compared():
     one = curves("a", torch.ones(2, 3), torch.ones(2, 3))
     with pytest.raises(AssertionError):
         advantage(one, dataclasses.replace(one, fill="drop"))
+
+
+def test_without_methods_there_is_nothing_to_measure(model, batches):
+    with pytest.raises(ValueError, match="no methods were given"):
+        faithfulness(model, batches, {}, SPEC)
+
+
+def test_each_part_of_the_model_keeps_its_own_mode(model, batches):
+    model.blocks[0].eval()
+    before = [module.training for module in model.modules()]
+    faithfulness(model, batches[:1], {"rollout": {}}, SPEC, fills=("black",))
+    assert [module.training for module in model.modules()] == before
+
+
+def test_a_compiled_model_is_the_model_inside(model, batches):
+    plain, compiled = (
+        faithfulness(asked, batches[:1], {"rollout": {}}, SPEC, fills=("drop",))[0]
+        for asked in (model, torch.compile(model))
+    )
+    torch.testing.assert_close(plain.probability_most_first, compiled.probability_most_first)

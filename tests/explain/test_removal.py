@@ -86,3 +86,17 @@ def test_taking_nothing_away_changes_nothing(model, images, fill):
 def test_tokens_of_a_foreign_model_cannot_be_dropped(images):
     with pytest.raises(ValueError, match=r"fill='drop' leaves tokens out, which Pixels cannot; load_model makes"):
         remover(Pixels(), images, GRID, "drop", SPEC)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+def test_models_in_half_precision_are_asked_in_it(model, images, fill):
+    half = remover(model.bfloat16(), images.bfloat16(), GRID, fill, SPEC)(torch.tensor([[0, 4], [1, 2], [3, 5]]))
+    assert half.dtype == torch.bfloat16
+    whole = remover(model.float(), images, GRID, fill, SPEC)(torch.tensor([[0, 4], [1, 2], [3, 5]]))
+    torch.testing.assert_close(half.float(), whole, atol=0.05, rtol=0)  # bfloat16 has 8 bits, here of numbers near 1
+
+
+@pytest.mark.usefixtures("_annotations_unchecked")
+def test_a_fill_that_there_is_not_is_never_taken_for_another(model, images):
+    with pytest.raises(ValueError, match=r"fill='white' is not one of black, mean, blur, drop\."):
+        remover(model, images, GRID, "white", SPEC)

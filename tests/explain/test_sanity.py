@@ -1,5 +1,7 @@
 """Checks of maps against models that have learned nothing."""
 
+import dataclasses
+
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -50,3 +52,8 @@ def test_priors_by_hand():
     torch.testing.assert_close(centre[1, 1].item(), 1.0)
     torch.testing.assert_close(centre[0], torch.tensor([0.0, 1 - 0.5**0.5, 0.0]))
     assert PRIORS["chance"](images, (2, 3), generator).unique().numel() == 6
+
+
+def test_a_model_of_one_class_has_no_other_to_compare_with():
+    with pytest.raises(ValueError, match="one class, so there is no second one"):
+        likeness_of_classes(ViT(dataclasses.replace(CONFIG, num_classes=1)), torch.randn(2, 1, 8, 12), "chefer", {})

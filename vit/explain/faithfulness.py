@@ -21,6 +21,7 @@ from einops import rearrange, reduce
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vit.explain.as_found import as_for_explaining, unwrapped
 from vit.explain.explain import explain
 from vit.explain.priors import PRIORS
 from vit.explain.removal import FILLS, Fill, remover
@@ -115,13 +116,14 @@ def faithfulness(
         seed: Of the order of chance.
 
     Raises:
-        ValueError: no images, an unknown method, or a fill that the model cannot do.
+        ValueError: no images, no methods, an unknown one, or a fill that the model cannot do.
     """
+    if not methods:
+        raise ValueError("no methods were given, so there is nothing to measure.")
     generator = torch.Generator().manual_seed(seed)
     seen: dict[tuple[str, Fill], list[tuple[Tensor, ...]]] = {}
-    was_training = model.training
-    model.eval()
-    try:
+    model = unwrapped(model)
+    with as_for_explaining(model):
         for images, labels in batches:
             whole = model(images)
             asked = labels if explain_labels else whole.argmax(dim=-1)
@@ -133,8 +135,6 @@ def faithfulness(
                 for name, relevance in maps.items():
                     watched = _watch(ask, whole, relevance, asked, labels, keep_one=fill == "drop")
                     seen.setdefault((name, fill), []).append(watched)
-    finally:
-        model.train(was_training)
     if not seen:
         raise ValueError("no images were given, so there is nothing to measure.")
     fractions = torch.linspace(0, 1, STEPS)
@@ -201,6 +201,7 @@ def _watch(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Probability of the class asked about and whether the label is predicted, most and then least important first.
 
+    Patches that score alike are ranked in reading order: those that Grad-CAM has cut to 0 say nothing about each other.
     Where tokens are dropped, one patch stays at the end, since some heads read nothing else.
     """
     ranked = rearrange(relevance, "b gh gw -> b (gh gw)").argsort(dim=1, descending=True, stable=True)

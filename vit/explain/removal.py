@@ -31,8 +31,10 @@ def remover(
     """A function from the numbers of the patches to take away, as many in every image, to the model's logits.
 
     Raises:
-        ValueError: tokens of another library's model are to be dropped.
+        ValueError: a fill that there is not, or tokens of another library's model are to be dropped.
     """
+    if fill not in FILLS:
+        raise ValueError(f"fill={fill!r} is not one of {', '.join(FILLS)}.")
     if fill == "drop":
         if not isinstance(model, ViT):
             raise ValueError(
@@ -50,7 +52,7 @@ def filled(
     """Images of which nothing is left but the fill, normalised as for the model."""
     if fill == "black":
         mean, std = (torch.tensor(values, device=images.device) for values in (preprocessing.mean, preprocessing.std))
-        return torch.zeros_like(images) - rearrange(mean / std, "c -> c 1 1")
+        return rearrange(-mean / std, "c -> c 1 1").to(images).expand_as(images)
     if fill == "mean":
         return reduce(images, "b c h w -> b c 1 1", "mean").expand_as(images)
     return _blurred(images, (images.shape[-2] / grid[0], images.shape[-1] / grid[1]))
@@ -75,7 +77,7 @@ def _blurred(images: Float[Tensor, "b c h w"], sigma: tuple[float, float]) -> Fl
     for axis, width in zip(("h", "w"), sigma, strict=True):
         reach = round(3 * width)
         weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=images.device) / width) ** 2)
-        kernel = weights / weights.sum()
+        kernel = (weights / weights.sum()).to(images)
         padding = (0, 0, reach, reach) if axis == "h" else (reach, reach, 0, 0)
         shape = "n -> c 1 n 1" if axis == "h" else "n -> c 1 1 n"
         padded = F.pad(images, padding, mode="replicate")

@@ -16,13 +16,14 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vit.explain.as_found import unwrapped
 from vit.explain.explain import explain
 
 
 def shuffled(model: nn.Module, seed: int = 0) -> nn.Module:
     """A copy whose every parameter has its own numbers in random order: as large as learned, and meaningless."""
     generator = torch.Generator().manual_seed(seed)
-    copied = copy.deepcopy(model)
+    copied = copy.deepcopy(unwrapped(model))
     with torch.no_grad():
         for parameter in copied.parameters():
             order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
@@ -45,8 +46,14 @@ def likeness_to_shuffled(
 def likeness_of_classes(
     model: nn.Module, images: Float[Tensor, "b c h w"], method: str, settings: Mapping[str, Any]
 ) -> Float[Tensor, " b"]:
-    """Spearman's correlation of the maps of the likeliest class and of the second."""
+    """Spearman's correlation of the maps of the likeliest class and of the second.
+
+    Raises:
+        ValueError: the model has one class.
+    """
     first = explain(model, images, method, **settings)
+    if first.probabilities.shape[1] < 2:
+        raise ValueError("this model has one class, so there is no second one to compare with.")
     second = first.probabilities.topk(2, dim=-1).indices[:, 1]
     return spearman(first.maps, explain(model, images, method, second, **settings).maps)
 
