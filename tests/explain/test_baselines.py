@@ -96,7 +96,14 @@ def test_without_captum_the_cure_is_said(name: str, monkeypatch: pytest.MonkeyPa
         explain(model(), images(), name)
 
 
-@pytest.mark.parametrize(("name", "wrong"), [("smoothgrad", {"samples": 0}), ("integrated_gradients", {"steps": 0})])
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("smoothgrad", {"samples": 0}),
+        ("integrated_gradients", {"steps": 0}),
+        ("occlusion", {"patches_at_once": 0}),
+    ],
+)
 def test_settings_out_of_range_are_explained(name: str, wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be above 0"):
         explain(model(), images(), name, **wrong)

@@ -308,6 +308,14 @@ def test_zero_images_and_a_model_without_attention_are_refused_in_one_sentence()
         explain(nn.Linear(2, 2), images())
 
 
+@pytest.mark.usefixtures("_annotations_unchecked")
+def test_pixels_that_are_not_normalised_and_names_of_classes_are_refused_in_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"images have dtype torch.uint8; normalised ones"):
+        explain(network(), images().byte())
+    with pytest.raises(ValueError, match=r"target='cat' is a name, and classes are asked for by number"):
+        explain(network(), images(), "chefer", target="cat")  # type: ignore[arg-type]
+
+
 def test_nothing_captured_is_an_error() -> None:
     model = network()
     model.encode = lambda images, attend: ViT.encode(model, images)  # type: ignore[method-assign]  # looks at nothing

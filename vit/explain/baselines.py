@@ -38,6 +38,8 @@ def occlusion(
         fill: What patches are covered with, in the units of the normalised images; 0 is the mean colour.
         patches_at_once: Covered patches of each image that go through the model together.
     """
+    if patches_at_once < 1:
+        raise ValueError(f"patches_at_once={patches_at_once} must be above 0.")
     window = (images.shape[1], *_patch_hw(subject, images))
 
     def attribute(attr: Any, pixels: Tensor, target: Tensor) -> Tensor:

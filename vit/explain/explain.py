@@ -124,6 +124,8 @@ def _chooser(target: int | Tensor | None, num_images: int) -> Choose:
     def choose(logits: Float[Tensor, "b classes"]) -> Int[Tensor, " b"]:
         if target is None:
             return logits.argmax(dim=-1)
+        if isinstance(target, str):
+            raise ValueError(f"target={target!r} is a name, and classes are asked for by number.")
         classes = torch.as_tensor(target, device=logits.device)
         if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
             raise ValueError(f"target has dtype {classes.dtype}; numbers of classes are whole.")
@@ -146,6 +148,8 @@ def _subject_of(model: nn.Module, images: Float[Tensor, "b c h w"]) -> Subject:
     Raises:
         ValueError: it is no ViT that can be looked into, or the images do not fit it.
     """
+    if not images.is_floating_point():
+        raise ValueError(f"images have dtype {images.dtype}; normalised ones, of floating-point numbers, are wanted.")
     if images.ndim == 4 and len(images) == 0:
         raise ValueError("images is an empty batch, so there is nothing to explain.")
     if isinstance(model, ViT):
