@@ -30,6 +30,10 @@ KNOWN = ["model", "model.vit.patch_size", "model.vit.image_size", "trainer.max_e
             "data.batch_size=many is not of its type; expected int.",
         ),
         (
+            "Parser key \"fills\" element 2: Expected a typing.Literal['black', 'drop']. Got value: white",
+            "fills=white is not of its type; expected one of 'black', 'drop'.",
+        ),
+        (
             "Parser key \"export\": Expected a typing.Literal['best', 'last']. Got value: worst",
             "export=worst is not of its type; expected one of 'best', 'last'.",
         ),

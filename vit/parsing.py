@@ -68,7 +68,7 @@ def explain_error(message: str, known: list[str]) -> str:
 
 def _explain_value(message: str) -> str | None:
     """A message about a value that is not of its type; None for other messages."""
-    if match := re.fullmatch(r'Parser key "(.+?)": Expected an? (.+)\. Got value: (.*)', message):
+    if match := re.fullmatch(r'Parser key "(.+?)"(?: element \d+)?: Expected an? (.+)\. Got value: (.*)', message):
         return f"{match[1]}={match[3]} is not of its type; expected {_plain_type(match[2])}."
     if match := re.fullmatch(
         r'Parser key "(.+?)": Does not validate against any of the Union subtypes Subtypes: \[(.+)\] Errors: .*? '
