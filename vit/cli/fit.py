@@ -29,7 +29,7 @@ def _train(training: Run) -> int:
     try:
         metrics = fit(training)
     except Stopped as stop:
-        training.trainer.print(f"stopped: {stop}", file=sys.stderr)
+        training.trainer.print(f"stopped {stop}", file=sys.stderr)
         # another process that leaves with an error would make Lightning and torchrun kill the first
         return stop.exit_code if training.trainer.is_global_zero else 0
     _conclude(training, metrics)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from vit.data.module import ImageDataModule
 from vit.data.sources import Labelled, Rows
+from vit.train.signals import Stopped
 
 STORY = "run.json"
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "einops", "numpy", "pillow", "safetensors", "timm")
@@ -71,7 +72,10 @@ class RunStory(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say what ended the run."""
-        self._end(trainer, f"stopped: {type(exception).__name__} {exception}".strip())
+        if isinstance(exception, Stopped):
+            self._end(trainer, f"stopped {exception}")
+        else:
+            self._end(trainer, f"stopped: {type(exception).__name__} {exception}".strip())
 
     def _end(self, trainer: L.Trainer, how: str) -> None:
         if self.entry is None:
