@@ -29,7 +29,7 @@ def test_training_stops_when_validation_gets_no_better(make: Any) -> None:
 def test_early_stopping_looks_at_the_weights_that_are_exported(make: Any) -> None:
     from lightning.pytorch.callbacks import EarlyStopping
 
-    run = make("--early_stopping", "3", "--model.recipe.ema_decay", "0.9")
+    run = make("--early-stopping", "3", "--model.recipe.ema_decay", "0.9")
     monitors = [each.monitor for each in run.trainer.callbacks if isinstance(each, EarlyStopping)]
     assert monitors == ["val_acc_ema"]
     assert run.trainer.checkpoint_callback.monitor == "val_acc_ema"  # pyright: ignore
@@ -39,6 +39,11 @@ def test_early_stopping_looks_at_the_weights_that_are_exported(make: Any) -> Non
     ("flags", "sentence"),
     [
         (["--early_stopping", "0"], r"early_stopping=0 must be at least 1 epoch"),
+        (["--name", "../mine"], r"--name '\.\./mine' is no name of a folder in --output "),
+        (["--name", ""], r"--name '' is no name"),
+        (["--trainer.max_epochs", "0"], r"trainer\.max_epochs=0 trains nothing; it must be above 0"),
+        (["--trainer.max_steps", "0"], r"trainer\.max_steps=0 trains nothing"),
+        (["--trainer.limit_train_batches", "0.0"], r"trainer\.limit_train_batches=0\.0 trains nothing"),
         (["--compile"], r"--compile needs a C\+\+ compiler such as g\+\+, and none is on the path"),
     ],
 )
