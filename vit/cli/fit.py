@@ -37,11 +37,13 @@ def _train(training: Run) -> int:
 
 
 def _announce(training: Run) -> None:
-    parameters = sum(p.numel() for p in training.model.network.parameters())
+    sizes = [(p.numel(), p.requires_grad) for p in training.model.network.parameters()]
+    parameters, learning = sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
+    of_them = "" if learning == parameters else f" ({learning:,} of them learn)"
     data = training.datamodule
     say = training.trainer.print  # on the first of several processes only
     say(
-        f"{training.folder}: a ViT of {parameters:,} parameters, {len(data.train):,} images to train on, "
+        f"{training.folder}: a ViT of {parameters:,} parameters{of_them}, {len(data.train):,} images to train on, "
         f"{len(data.val or ()):,} to validate, {data.num_classes} classes",
         flush=True,
     )
