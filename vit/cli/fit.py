@@ -100,6 +100,11 @@ def _train_seeds(plan: Seeds) -> int:
             remove_if_untrained(training.folder)
             raise ValueError("--seeds trains on one device, and here are several; say --trainer.devices 1.")
         if code := _train(training):
+            print(
+                f"to go on with all {len(plan.seeds)} seeds:  the same command, with --output {plan.folder.parent} "
+                f"--name {plan.folder.name}",
+                file=sys.stderr,
+            )
             return code
     rows = collect(plan.folder, plan.seeds, "val", [validation_of(plan.run_of(seed)) for seed in plan.seeds])
     print(f"\n{table_of_seeds(rows)}\n\nvalidation figures of {plan.folder}; vit test {plan.folder} tests all of them")
