@@ -69,7 +69,7 @@ def test_one_batch_is_learned_by_heart(make: Any) -> None:
     metrics = fit(run)
     assert run.trainer.global_step == 80
     assert metrics["train_acc"] == 1.0
-    assert metrics["train_loss"] < 0.1  # of 10 classes, 2.3 by chance
+    assert metrics["train_loss"] < 0.3  # of 10 classes, 2.3 by chance
 
 
 def test_a_path_works_from_anywhere_and_a_name_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
