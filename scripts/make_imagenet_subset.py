@@ -32,6 +32,7 @@ import torch
 from PIL import Image
 
 from vit.data.decode import UnreadableImageError, read_image
+from vit.data.readers import usable_cores
 from vit.data.sources import Labelled, Source, imagenet, some_of_each_class
 from vit.spelling import did_you_mean
 
@@ -241,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--short-side", type=int, help="pixels of the shorter side; default: images stay as they are")
     parser.add_argument("--quality", type=int, default=90, help="of resized JPEGs, 1 to 95; default: 90")
     parser.add_argument("--seed", type=int, default=0, help="of what is chosen by chance")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: one a core")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes; default: one a core")
     return parser
 
 

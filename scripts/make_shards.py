@@ -34,6 +34,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from vit.data.decode import EXTENSIONS, EncodedImage
+from vit.data.readers import usable_cores
 from vit.data.sources import Columns, Labelled, SourceName, open_source, stratified_split
 from vit.data.sources.shards import FORMAT, INDEX, key, read_index
 
@@ -266,7 +267,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--test-fraction", type=float, help="share of every class to set apart for testing")
     parser.add_argument("--images-per-shard", type=int, default=2000, help="default: 2000, 200 MB of ImageNet")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the images, and of what is set apart")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: one a core")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes; default: one a core")
     return parser
 
 

@@ -13,15 +13,17 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
+import vit.cli
 from vit.data.augment import Augmentation
 from vit.data.decode import UnreadableImageError
-from vit.data.loaders import WorkerError
+from vit.data.loaders import EvaluationLoader, WorkerError, WorkerReader
 from vit.data.module import ImageDataModule
 from vit.data.photographs import Photographs
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*LeafSpec.*:FutureWarning",  # lightning 2.6 on torch 2.15
     "ignore:.*callbacks used to create the checkpoint need to be provided.*",
+    "ignore:This DataLoader will create .* worker processes:UserWarning",  # torch, where there is one core
 )
 
 MakeFolder = Callable[..., Path]
@@ -201,6 +203,51 @@ def test_damaged_images_can_be_skipped_and_are_counted(nine_pictures: Path, num_
     assert torch.equal(torch.cat(first), torch.cat([images for images, *_ in again.train_dataloader()]))
     with pytest.warns(UserWarning, match="2 of 9"):
         again.teardown()
+
+
+def test_no_loader_waits_for_its_workers_for_ever_unless_told_to(nine_pictures: Path) -> None:
+    def waits(data: ImageDataModule) -> tuple[float, float]:
+        reader, val = data.train_dataloader().reader, data.val_dataloader()
+        assert isinstance(reader, WorkerReader)
+        assert isinstance(val, EvaluationLoader)
+        assert reader._loader is not None
+        return reader._loader.timeout, val.loader.timeout
+
+    data = files(nine_pictures, 2)
+    assert waits(data) == (300, 300)
+    data.timeout = 7
+    assert waits(data) == (7, 7)
+    data.timeout = 0
+    assert waits(data) == (0, 0)
+    assert waits(files(nine_pictures, 0)) == (0, 0)  # torch takes none where there are no workers
+    digits = ImageDataModule("digits", image_size=8, num_workers=1, hold_on_device=False)
+    reader = digits.train_dataloader().reader
+    assert isinstance(reader, WorkerReader)
+    assert reader._loader is not None
+    assert reader._loader.timeout == 300
+    with pytest.raises(ValueError, match="timeout=-1 must be a number of seconds, or 0"):
+        ImageDataModule("digits", image_size=8, timeout=-1)
+
+
+def test_a_worker_error_is_one_that_the_command_line_says_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def dies(given: list[str]) -> int:
+        raise WorkerError("a worker process died; the workers were at a.jpg.")
+
+    monkeypatch.setattr(vit.cli, "_dispatch", dies)
+    assert vit.cli.main(["fit"]) == 2
+    assert capsys.readouterr().err == "error: a worker process died; the workers were at a.jpg.\n"
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_in_validation_is_explained_too(
+    nine_pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = files(nine_pictures, 1)
+    monkeypatch.setattr("vit.data.photographs.load_image", lambda file, spec: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(WorkerError, match=r"a worker process died.*num_workers=1"):
+        list(data.val_dataloader())
 
 
 @pytest.mark.slow  # a worker that hangs is given 5 seconds to end

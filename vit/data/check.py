@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from vit.data.duplicates import CONTRAST, LIKENESS, joined, near, same
 from vit.data.fingerprint import SIDE, Fingerprint, fingerprint_of, read_fingerprint
 from vit.data.listing import WHOLE, Listing
 from vit.data.preprocess import to_picture
-from vit.data.readers import read_all
+from vit.data.readers import read_all, usable_cores
 from vit.data.sources.classes import in_order
 from vit.data.sources.labelled import Rows
 
@@ -160,7 +159,7 @@ def check(
     """
     found: list[Found] = [""] * len(listing.names)
     unreadable = 0
-    for done, (place, answer) in enumerate(_read(listing, processes or os.cpu_count() or 1, timeout), start=1):
+    for done, (place, answer) in enumerate(_read(listing, processes or usable_cores(), timeout), start=1):
         found[place] = answer
         unreadable += isinstance(answer, str)
         progress(done, unreadable)

@@ -111,15 +111,21 @@ class TrainLoader:
         self.reader.close()
 
 
-class WorkerError(RuntimeError):
+class WorkerError(ChildProcessError):
     """A worker process died, or gave nothing for too long; the message says at which files, and what to change."""
+
+
+TIMEOUT = 300
+"""Seconds to wait for a batch from the workers."""
 
 
 class WorkerReader:
     """Reads by `torch.utils.data.DataLoader`: in worker processes, or here where there are none."""
 
-    def __init__(self, dataset: Dataset[Any], num_workers: int, pin_memory: bool = False, timeout: int = 0) -> None:
-        self.dataset, self.timeout = dataset, timeout
+    def __init__(
+        self, dataset: Dataset[Any], num_workers: int, pin_memory: bool = False, timeout: int = TIMEOUT
+    ) -> None:
+        self.dataset = dataset
         self._keys = _KeyedBatches()
         self._loader: DataLoader[Any] | None = DataLoader(
             dataset,
@@ -135,34 +141,7 @@ class WorkerReader:
     def read(self, order: Order, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         assert self._loader is not None, "this reader was closed"
         self._keys.order, self._keys.epoch, self._keys.start = order, epoch, start
-        try:
-            yield from self._loader
-        except UnreadableImageError as error:  # of a worker it comes with the worker's traceback for a message
-            raise UnreadableImageError(
-                str(error).strip().splitlines()[-1].split("UnreadableImageError: ")[-1]
-            ) from None
-        except RuntimeError as error:
-            if "DataLoader" not in str(error):
-                raise
-            raise WorkerError(self._what_happened(str(error))) from error
-
-    def _what_happened(self, error: str) -> str:
-        workers = f"num_workers={self._loader.num_workers}" if self._loader else "num_workers"
-        at = (
-            [str(self.dataset.files[index]) for index in self.dataset.reading.tolist() if index >= 0]
-            if isinstance(self.dataset, Photographs)
-            else []
-        )
-        where = f"; the workers were at {', '.join(at)}" if at else ""
-        if "timed out" in error:
-            return (
-                f"no batch came from the workers for {self.timeout} s{where}. A disk or network that hangs, or a "
-                f"file that takes too long; raise data.timeout, or lower data.{workers}."
-            )
-        return (
-            f"a worker process died{where}. Too little memory or shared memory is the usual cause: lower "
-            f"data.{workers} (0 reads in the main process and shows the error itself), or give more of /dev/shm."
-        )
+        yield from _explained(self._loader)
 
     def close(self) -> None:
         """End the workers; say how many damaged images others took the place of."""
@@ -193,6 +172,37 @@ class _KeyedBatches:
         return 0 if self.order is None else len(self.order) - self.start
 
 
+def _explained(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The batches of a loader; what goes wrong in its workers is said in one sentence."""
+    try:
+        yield from loader
+    except UnreadableImageError as error:  # of a worker it comes with the worker's traceback for a message
+        raise UnreadableImageError(str(error).strip().splitlines()[-1].split("UnreadableImageError: ")[-1]) from None
+    except RuntimeError as error:
+        if "DataLoader" not in str(error):
+            raise
+        raise WorkerError(_what_happened(loader, str(error))) from error
+
+
+def _what_happened(loader: DataLoader[Any], error: str) -> str:
+    dataset, workers = loader.dataset, f"num_workers={loader.num_workers}"
+    at = (
+        [str(dataset.files[index]) for index in dataset.reading.tolist() if index >= 0]
+        if isinstance(dataset, Photographs)
+        else []
+    )
+    where = f"; the workers were at {', '.join(at)}" if at else ""
+    if "timed out" in error:
+        return (
+            f"no batch came from the workers for {loader.timeout:g} s{where}. A disk or network that hangs, or a "
+            f"file that takes too long; raise data.timeout, or lower data.{workers}."
+        )
+    return (
+        f"a worker process died{where}. Too little memory or shared memory is the usual cause: lower "
+        f"data.{workers} (0 reads in the main process and shows the error itself), or give more of /dev/shm."
+    )
+
+
 class EvaluationLoader:
     """Batches of images that are not changed, each image once over all devices: see `evaluation_batches`.
 
@@ -200,13 +210,19 @@ class EvaluationLoader:
     """
 
     def __init__(
-        self, dataset: Dataset[Any], batches: Sequence[Tensor], num_workers: int = 0, pin_memory: bool = False
+        self,
+        dataset: Dataset[Any],
+        batches: Sequence[Tensor],
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        timeout: int = TIMEOUT,
     ) -> None:
         self.loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=[batch.tolist() for batch in batches],  # pyright: ignore[reportArgumentType]
             num_workers=num_workers,
             pin_memory=pin_memory,
+            timeout=timeout if num_workers > 0 else 0,
             generator=torch.Generator(),
         )
 
@@ -214,7 +230,7 @@ class EvaluationLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        for images, labels in self.loader:
+        for images, labels in _explained(self.loader):
             yield [images, labels]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +15,13 @@ from vit.data.augment import Augmentation
 from vit.data.balance import Sampling, Weighting, describe
 from vit.data.balance import class_weights as class_weights_by_index
 from vit.data.held import HeldEvaluation, HeldReader, fits
-from vit.data.loaders import Batch, EvaluationLoader, Reader, TensorImages, TrainLoader, WorkerReader
+from vit.data.loaders import TIMEOUT, Batch, EvaluationLoader, Reader, TensorImages, TrainLoader, WorkerReader
 from vit.data.mix import mix_batch
 from vit.data.on_device import augment_batch
 from vit.data.order import Order, evaluation_batches
 from vit.data.photographs import OnError, Photographs
 from vit.data.preprocess import normalise
+from vit.data.readers import usable_cores
 from vit.data.sources import (
     Columns,
     Labelled,
@@ -71,7 +71,7 @@ class ImageDataModule(L.LightningDataModule):
         class_weights: Weighting = "none",
         sampling: Sampling = "shuffled",
         on_error: OnError = "error",
-        timeout: int = 300,
+        timeout: int = TIMEOUT,
     ) -> None:
         """Read the class names and the list of images; the images themselves where they are one small file.
 
@@ -96,8 +96,8 @@ class ImageDataModule(L.LightningDataModule):
             interpolation: How pictures are resized; as the pretrained weights know it, and so on.
             crop_pct: Share of the resized picture that the centre crop keeps in validation and prediction.
             crop_mode: Whether an oblong picture loses its ends, or is squashed to the model's shape whole.
-            num_workers: Processes that read and augment images; by default one less than there are cores, at most 8,
-                and none where the images are in memory.
+            num_workers: Processes that read and augment images; by default one less than there are cores for
+                this process, at most 8, and none where the images are in memory.
             hold_on_device: Keep images that are in memory (digits, CIFAR) on the training device and look the batches
                 up there, which is many times as fast; auto: where they take at most half of what is free.
             class_weights: Weights of the classes in the loss: none, auto (rare classes weigh more, so that all weigh
@@ -108,7 +108,7 @@ class ImageDataModule(L.LightningDataModule):
             sampling: Training images in random order, or balanced: every class equally often.
         """
         super().__init__()
-        _check_numbers(batch_size, num_workers, val_fraction)
+        _check_numbers(batch_size, num_workers, val_fraction, timeout)
         self.source: Source = open_source(
             source,
             Path(root),
@@ -286,14 +286,15 @@ class ImageDataModule(L.LightningDataModule):
         if hold:
             self._left = replace(self.augmentation, shift=0, flip=0.0)
             return HeldReader(images, labels, self._device, self.augmentation)
-        return WorkerReader(TensorImages(images, labels), self.num_workers, pin_memory=self._device.type == "cuda")
+        in_memory = TensorImages(images, labels)
+        return WorkerReader(in_memory, self.num_workers, self._device.type == "cuda", self.timeout)
 
     def _evaluation_loader(self, part: Labelled) -> EvaluationLoader | HeldEvaluation:
         batches = evaluation_batches(len(part), self.batch_size, self._rank, self._world_size)
         if isinstance(part.images, Tensor):
             return HeldEvaluation(part.images, part.labels, batches, self._device)
-        photographs = Photographs(part.images, part.labels, self.preprocessing)
-        return EvaluationLoader(photographs, batches, self.num_workers, pin_memory=self._device.type == "cuda")
+        photographs = Photographs(part.images, part.labels, self.preprocessing, num_workers=self.num_workers)
+        return EvaluationLoader(photographs, batches, self.num_workers, self._device.type == "cuda", self.timeout)
 
     @property
     def _device(self) -> torch.device:
@@ -329,14 +330,16 @@ def _subset(
     return train if per_class is None else some_of_each_class(train, per_class, seed, classes)
 
 
-def _check_numbers(batch_size: int, num_workers: int | None, val_fraction: float) -> None:
+def _check_numbers(batch_size: int, num_workers: int | None, val_fraction: float, timeout: int) -> None:
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1.")
     if num_workers is not None and num_workers < 0:
         raise ValueError(f"num_workers={num_workers} must be 0 (the images are read by the main process) or more.")
+    if timeout < 0:
+        raise ValueError(f"timeout={timeout} must be a number of seconds, or 0 to wait for ever.")
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction={val_fraction} must be above 0 and below 1; 0.1 is usual.")
 
 
 def _default_workers(train: Labelled) -> int:
-    return 0 if isinstance(train.images, Tensor) else min(max((os.cpu_count() or 1) - 1, 1), 8)
+    return 0 if isinstance(train.images, Tensor) else min(max(usable_cores() - 1, 1), 8)

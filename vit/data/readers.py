@@ -84,6 +84,11 @@ class _EndedError(Exception):
         self.hung = hung
 
 
+def usable_cores() -> int:
+    """Cores that this process may use; under SLURM, taskset and in some containers fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class _Reader:
     """A process that reads files one after the other."""
 
