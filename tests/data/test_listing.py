@@ -47,6 +47,14 @@ def test_what_is_no_image_is_counted_and_not_read(folder_of_classes: MakeFolder)
     assert list(listing.beside) == [root / "extra"]
 
 
+def test_classes_and_parts_are_those_of_training(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["\u00e9t\u00e9"], "val": ["e\u0301te\u0301"]}, images=1)
+    assert list(list_folder(root).classes) == ["\u00e9t\u00e9"] * 2  # macOS writes \u00e9 as two characters
+    (root / "valid").mkdir()
+    with pytest.raises(ValueError, match=r"val and .*valid would both be the val part; keep one"):
+        list_folder(root)
+
+
 def test_a_link_that_leads_back_comes_to_an_end(folder_of_classes: MakeFolder) -> None:
     root = folder_of_classes({"train": ["cat"]}, images=1)
     (root / "train" / "cat" / "again").symlink_to(root / "train", target_is_directory=True)

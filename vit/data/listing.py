@@ -5,9 +5,8 @@ A folder is listed as it is, with empty classes and what no training would accep
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from torch import Tensor
 
 from vit.data.decode import EXTENSIONS
 from vit.data.sources import Labelled
-from vit.data.sources.classes import PARTS, counted, natural
+from vit.data.sources.classes import counted
+from vit.data.sources.folder import class_name, extension, files_below, part_folders, visible_folders
 from vit.data.sources.labelled import Rows
 
 WHOLE = "all"
@@ -57,12 +57,13 @@ def list_folder(root: Path) -> Listing:
     Raises:
         NotADirectoryError: it is no folder.
         FileNotFoundError: there is no such folder, or no image in it.
+        ValueError: two folders for one part, which no training accepts either.
     """
     if not root.is_dir():
         if root.exists():
             raise NotADirectoryError(f"{root} is a file; give the folder that holds the images.")
         raise FileNotFoundError(f"there is no folder {root}.")
-    folders = {part: root / name for part, names in PARTS.items() for name in names if (root / name).is_dir()}
+    folders = part_folders(root)
     parts = folders if "train" in folders else {WHOLE: root}
     names: list[str] = []
     part_of: list[str] = []
@@ -70,22 +71,24 @@ def list_folder(root: Path) -> Listing:
     ignored, hidden, empty = Counter[str](), 0, list[Path]()
     for part, folder in parts.items():
         found = Counter[str]()
-        for path in _files(folder):
-            inside = path.relative_to(folder)
+        for path in files_below(folder, hidden=True):
+            inside = Path(path).relative_to(folder)
             if any(name.startswith(".") for name in inside.parts):
                 hidden += 1
-            elif path.suffix.lower() not in EXTENSIONS:
-                ignored[path.suffix.lower() or "none"] += 1
+            elif extension(path) not in EXTENSIONS:
+                ignored[extension(path) or "none"] += 1
             else:
-                names.append(str(path))
+                names.append(path)
                 part_of.append(part)
-                labels.append(inside.parts[0] if len(inside.parts) > 1 else "")
+                labels.append(class_name(inside.parts[0]) if len(inside.parts) > 1 else "")
                 found[labels[-1]] += 1
-        empty += [entry for entry in _visible_folders(folder) if not found[entry.name]]
+        empty += [entry for name, entry in visible_folders(folder).items() if not found[name]]
     if not names:
         there = counted(ignored) if ignored else "no visible file"
         raise FileNotFoundError(f"no image in {root}: looked for {' '.join(sorted(EXTENSIONS))}, found {there}.")
-    beside = [] if WHOLE in parts else [entry for entry in _visible_folders(root) if entry not in parts.values()]
+    beside = (
+        [] if WHOLE in parts else [entry for entry in visible_folders(root).values() if entry not in parts.values()]
+    )
     return Listing(
         names=names, parts=part_of, classes=labels, empty=empty, ignored=ignored, hidden=hidden, beside=beside
     )
@@ -106,25 +109,3 @@ def list_parts(parts: Mapping[str, Labelled], classes: Sequence[str]) -> Listing
         classes=[classes[int(label)] for labelled in parts.values() for label in labelled.labels.tolist()],
         pictures=pictures or None,
     )
-
-
-def _files(root: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """All files below a folder, hidden ones too; a link to a folder that it lies in is not followed."""
-    here = os.path.realpath(root)
-    if here in above:
-        return
-    for entry in sorted(os.scandir(root), key=lambda entry: natural(entry.name)):
-        if entry.is_dir():
-            yield from _files(Path(entry.path), above | {here})
-        else:
-            yield Path(entry.path)
-
-
-def _visible_folders(root: Path) -> list[Path]:
-    return sorted(
-        (path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")), key=_natural_name
-    )
-
-
-def _natural_name(path: Path) -> tuple[list[str | int], str]:
-    return natural(path.name)

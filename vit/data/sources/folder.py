@@ -66,15 +66,22 @@ def class_folders(root: Path) -> dict[str, Path]:
     Raises:
         FileNotFoundError: there are none; the message says what is there instead, and how to have it read.
     """
-    found = {
-        unicodedata.normalize("NFC", entry.name): entry
-        for entry in root.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".")
-    }
+    found = visible_folders(root)
     flat = root / "images"
     if not found or (set(found) == {"images"} and not any(entry.is_dir() for entry in flat.iterdir())):
         raise FileNotFoundError(_without_class_folders(root))
+    return found
+
+
+def visible_folders(root: Path) -> dict[str, Path]:
+    """The visible folders in `root` by their names, composed (NFC), in natural order."""
+    found = {class_name(entry.name): entry for entry in root.iterdir() if entry.is_dir() and _visible(entry)}
     return {name: found[name] for name in in_order(found)}
+
+
+def class_name(folder_name: str) -> str:
+    """The class that a folder's name means, its characters composed (NFC)."""
+    return unicodedata.normalize("NFC", folder_name)
 
 
 def image_files(root: Path) -> list[Path]:
@@ -82,7 +89,7 @@ def image_files(root: Path) -> list[Path]:
 
     Links to files and folders are followed, except a link to a folder that it lies in itself, which has no end.
     """
-    return [Path(path) for path in _files(root, frozenset()) if _extension(path) in EXTENSIONS]
+    return [Path(path) for path in files_below(root) if extension(path) in EXTENSIONS]
 
 
 def labelled_files(root: Path, classes: Mapping[str, Path]) -> Labelled:
@@ -114,27 +121,34 @@ def left_out(root: Path) -> tuple[str, ...]:
 
 def what_was_there(root: Path) -> str:
     """Which extensions were looked for below a folder without images, and which are there."""
-    others = Counter(_extension(path) or "without extension" for path in _files(root, frozenset()))
+    others = Counter(extension(path) or "without extension" for path in files_below(root))
     found = f"found {counted(others)}" if others else "found no file at all"
     return f"looked for {' '.join(sorted(EXTENSIONS))}, {found}"
 
 
-def _files(root: str | Path, above: frozenset[str]) -> Iterator[str]:
-    """Visible files below a folder, each folder's in natural order; `above` are the folders that we came through."""
+def files_below(root: str | Path, hidden: bool = False, above: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Files below a folder, each folder's in natural order.
+
+    Args:
+        root: The folder.
+        hidden: Also hidden files, and files in hidden folders.
+        above: The folders that we came through, since a link to one of them has no end.
+    """
     here = os.path.realpath(root)
     if here in above:
         return
     above |= {here}
     for entry in sorted(os.scandir(root), key=lambda entry: natural(entry.name)):
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") and not hidden:
             continue
         if entry.is_dir():
-            yield from _files(entry.path, above)
+            yield from files_below(entry.path, hidden, above)
         else:
             yield entry.path
 
 
-def _extension(path: str) -> str:
+def extension(path: str) -> str:
+    """The extension of a file's name in small letters, with its dot; empty where there is none."""
     return os.path.splitext(path)[1].lower()  # noqa: PTH122, a Path for each of a million files takes seconds
 
 
