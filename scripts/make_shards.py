@@ -83,7 +83,7 @@ def make(args: argparse.Namespace) -> int:
     if args.val_fraction is not None:
         if source.val is not None:
             raise ValueError(f"--val-fraction {args.val_fraction} has nothing to do: the data has a validation part.")
-        parts["train"], parts["val"] = stratified_split(source.train, args.val_fraction, args.seed)
+        parts["train"], parts["val"] = stratified_split(source.train, args.val_fraction, args.seed, "--val-fraction")
     plan = {
         name: _planned(args.output, name, part, args.images_per_shard, args.seed)
         for name, part in parts.items()

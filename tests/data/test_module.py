@@ -178,6 +178,18 @@ def test_one_class_is_refused(folder_of_classes: MakeFolder) -> None:
         pictures(folder_of_classes({"train": ["cat"]}))
 
 
+def test_a_small_class_without_validation_images_is_told_of(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["a", "b"]}, images=30)
+    for number in range(2, 30):
+        (root / "train" / "b" / f"{number}.png").unlink()
+    data = ImageDataModule("folder", root=str(root), image_size=6, batch_size=3, val_fraction=0.1)
+    assert data.val is not None
+    assert data.val.labels.tolist() == [0, 0, 0, 0]
+    assert data.notes == (
+        "the validation part, split from train, has no image of b: its figures say nothing about them.",
+    )
+
+
 def test_a_part_that_would_lack_a_class_is_refused(folder_of_classes: MakeFolder) -> None:
     with pytest.raises(
         ValueError, match=r"setting 0.01 of 6 images apart leaves some class with none, the smallest has 3"

@@ -32,6 +32,7 @@ from vit.data.sources import (
     share_of_each_class,
     some_of_each_class,
     stratified_split,
+    without_images,
 )
 from vit.data.sources.classes import listed
 from vit.nn import Preprocessing
@@ -135,6 +136,8 @@ class ImageDataModule(L.LightningDataModule):
         self.train, self.val = self.source.train, self.source.val
         if self.val is None:
             self.train, self.val = stratified_split(self.source.train, val_fraction, split_seed)
+            notes = without_images(self.val, self.source.classes, "the validation part, split from train,")
+            self.source = replace(self.source, notes=self.source.notes + notes)
         self.train = _subset(self.train, fraction, per_class, split_seed, self.source.classes)
         self.class_weights: Tensor | None = class_weights_by_index(class_weights, self.train.labels, self.classes)
         """Of the loss, (classes,), or None where all classes weigh the same."""

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from vit.data.sources import Labelled, share_of_each_class, some_of_each_class, stratified_split
+from vit.data.sources import (
+    Labelled,
+    Source,
+    share_of_each_class,
+    some_of_each_class,
+    stratified_split,
+    with_test_apart,
+)
 
 
 def test_a_split_takes_its_share_of_every_class_and_each_image_once() -> None:
@@ -36,6 +43,29 @@ def test_labels_stay_with_their_images_through_a_split() -> None:
 def test_a_class_of_one_image_cannot_be_split() -> None:
     with pytest.raises(ValueError, match="leaves some class with none, the smallest has 1"):
         stratified_split(numbered([1, 1]), 0.5, 0)
+
+
+def test_what_would_work_is_said_by_the_name_of_the_setting() -> None:
+    with pytest.raises(
+        ValueError, match=r"smallest has 40; data\.val_fraction=0\.03 is the least for 3 classes, or give"
+    ):
+        stratified_split(numbered([40, 40, 40]), 0.02, 0)
+    stratified_split(numbered([40, 40, 40]), 0.03, 0)
+    with pytest.raises(ValueError, match=r"smallest has 40; lower data\.test_fraction, or give"):
+        stratified_split(numbered([40, 40, 40]), 0.98, 0, "data.test_fraction")
+    with pytest.raises(
+        ValueError, match=r"smallest has 2; add images to the smallest class or lower data\.val_fraction"
+    ):
+        stratified_split(numbered([200, 2]), 0.9, 0)
+
+
+def test_a_class_without_images_in_the_part_split_off_is_told_of() -> None:
+    everything = Source(classes=("a", "b", "rare"), train=numbered([60, 41, 3]))
+    test = with_test_apart(everything, 0.1)
+    assert test.test is not None
+    assert torch.bincount(test.test.labels, minlength=3).tolist() == [7, 4, 0]
+    assert test.notes == ("the test part, split from train, has no image of rare: its figures say nothing about them.",)
+    assert with_test_apart(everything, 0.4).notes == ()
 
 
 def numbered(sizes: list[int]) -> Labelled:

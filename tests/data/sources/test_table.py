@@ -159,7 +159,7 @@ def test_files_that_are_not_there_are_counted_and_the_first_named_with_their_lin
     rows = "".join(f"photos/cat/{n}.jpg,cat\n" for n in range(5))
     with pytest.raises(
         FileNotFoundError,
-        match=r"5 of the 9 files that .*labels\.csv names are not there, neither in .*: photos/cat/0\.jpg \(line 6\), "
+        match=r"5 of the 9 files .*labels\.csv names are not there, looked for in .*: photos/cat/0\.jpg \(line 6\), "
         r"photos/cat/1\.jpg \(line 7\), photos/cat/2\.jpg \(line 8\) and 2 more\.",
     ):
         table(write_table(FOUR + rows))

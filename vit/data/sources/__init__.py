@@ -24,7 +24,13 @@ from vit.data.sources.huggingface import huggingface
 from vit.data.sources.imagenet import imagenet, tiny_imagenet
 from vit.data.sources.labelled import Labelled, Rows, Source
 from vit.data.sources.shards import shards
-from vit.data.sources.split import share_of_each_class, some_of_each_class, stratified_split, with_test_apart
+from vit.data.sources.split import (
+    share_of_each_class,
+    some_of_each_class,
+    stratified_split,
+    with_test_apart,
+    without_images,
+)
 from vit.data.sources.table import Columns, table
 
 SourceName = Literal[
@@ -66,6 +72,7 @@ __all__ = [
     "table",
     "tiny_imagenet",
     "with_test_apart",
+    "without_images",
 ]
 
 

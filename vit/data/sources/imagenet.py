@@ -77,8 +77,10 @@ def tiny_imagenet(root: Path) -> Source:
     val = root / "val"
     if (val / "images").is_dir():
         test, notes = _flat(val / "images", _annotations(val / "val_annotations.txt"), classes)
-    else:  # sorted into class folders, as many scripts leave it
+    elif val.is_dir():  # sorted into class folders, as many scripts leave it
         test, notes = _in_class_folders(val, classes)
+    else:
+        test, notes = None, (f"{root} has no val/, so there is nothing for `vit test`.",)
     return Source(
         classes=tuple(classes),
         train=labelled_files(root / "train", classes),

@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from vit.data.sources.classes import check_classes
 from vit.data.sources.labelled import Labelled, Source
 
 
-def stratified_split(all_of_it: Labelled, fraction: float, seed: int) -> tuple[Labelled, Labelled]:
+def stratified_split(
+    all_of_it: Labelled, fraction: float, seed: int, setting: str = "data.val_fraction"
+) -> tuple[Labelled, Labelled]:
     """Set apart a share of every class, the same images for the same seed; both parts in the original order.
 
+    Classes are in proportion to the nearest image, so that a class of which the share is less than one image may have
+    none in the part set apart: `without_images` says so.
+
+    Args:
+        all_of_it: What is divided.
+        fraction: Share to set apart.
+        seed: Which images these are.
+        setting: What a message calls the fraction.
+
     Raises:
-        ValueError: a class is too small to be in both parts.
+        ValueError: a class has one image, fewer images are set apart than there are classes, or a class keeps none.
     """
     from sklearn.model_selection import train_test_split
 
     labels = all_of_it.labels.numpy()
-    fewest = int(all_of_it.labels.bincount().min())
-    if fewest < 2 or fraction * len(labels) < len(all_of_it.labels.unique()):
-        raise ValueError(
-            f"setting {fraction:g} of {len(labels)} images apart leaves some class with none, the smallest has "
-            f"{fewest}; add images, raise data.val_fraction, or put val/CLASS beside train/."
-        )
-    kept, apart = train_test_split(range(len(labels)), test_size=fraction, random_state=seed, stratify=labels)
-    return all_of_it.take(torch.tensor(sorted(kept))), all_of_it.take(torch.tensor(sorted(apart)))
+    counts = all_of_it.labels.bincount()
+    fewest, classes = int(counts.min()), len(all_of_it.labels.unique())
+    if fewest < 2:
+        cure = "add images to the smallest class or leave it out"
+    elif fraction * len(labels) < classes:
+        cure = f"{setting}={math.ceil(100 * classes / len(labels)) / 100:g} is the least for {classes} classes"
+    elif (1 - fraction) * len(labels) < classes:
+        cure = f"lower {setting}"
+    else:
+        kept, apart = train_test_split(range(len(labels)), test_size=fraction, random_state=seed, stratify=labels)
+        if len(all_of_it.labels[kept].unique()) == classes:
+            return all_of_it.take(torch.tensor(sorted(kept))), all_of_it.take(torch.tensor(sorted(apart)))
+        cure = f"add images to the smallest class or lower {setting}"
+    raise ValueError(
+        f"setting {fraction:g} of {len(labels)} images apart leaves some class with none, the smallest has {fewest}; "
+        f"{cure}, or give the data that part of its own."
+    )
+
+
+def without_images(part: Labelled, classes: Sequence[str], where: str) -> tuple[str, ...]:
+    """A note about the classes of which a part that was split off has no image."""
+    return check_classes(classes, {classes[int(label)] for label in part.labels.tolist()}, where)
 
 
 def with_test_apart(source: Source, fraction: float) -> Source:
@@ -40,8 +67,9 @@ def with_test_apart(source: Source, fraction: float) -> Source:
         raise ValueError(f"data.test_fraction={fraction} must be above 0 and below 1; 0.2 is usual.")
     if source.test is not None:
         raise ValueError(f"data.test_fraction={fraction} has nothing to do: the data has a test part of its own.")
-    train, test = stratified_split(source.train, fraction, seed=0)
-    return replace(source, train=train, test=test)
+    train, test = stratified_split(source.train, fraction, seed=0, setting="data.test_fraction")
+    notes = without_images(test, source.classes, "the test part, split from train,")
+    return replace(source, train=train, test=test, notes=source.notes + notes)
 
 
 def share_of_each_class(part: Labelled, fraction: float, seed: int) -> Labelled:

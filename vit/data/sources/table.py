@@ -264,7 +264,7 @@ def _existing_files(rows: Sequence[Row], file: Path, root: Path) -> Mapping[str,
             found[row.path] = here
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of the {len(rows)} files that {file} names are not there, neither in "
-            f"{' nor in '.join(map(str, bases))}: {listed(missing, 3)}."
+            f"{len(missing)} of the {len(rows)} files that {file} names are not there, looked for in "
+            f"{' and '.join(map(str, bases))}: {listed(missing, 3)}."
         )
     return found
