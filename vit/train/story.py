@@ -37,6 +37,7 @@ class RunStory(L.Callback):
         self.path = folder / STORY
         self.command, self.seed = command, seed
         self.entry: dict[str, Any] | None = None
+        self._earlier: list[dict[str, Any]] | None = None  # of other processes; two may start in the same second
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin an entry, now that it is known from which step the run goes on."""
@@ -87,8 +88,9 @@ class RunStory(L.Callback):
 
     def _write(self) -> None:
         assert self.entry is not None
-        earlier = [one for one in read_story(self.path.parent) if one["started"] != self.entry["started"]]
-        write_json(self.path, [*earlier, self.entry])
+        if self._earlier is None:
+            self._earlier = read_story(self.path.parent)
+        write_json(self.path, [*self._earlier, self.entry])
 
 
 def read_story(run: Path) -> list[dict[str, Any]]:
