@@ -13,7 +13,9 @@ from torch.testing import assert_close
 from vit.data.augment import Augmentation
 from vit.data.decode import UnreadableImageError
 from vit.data.module import ImageDataModule
-from vit.data.order import BatchKey
+from vit.data.order import BatchKey, Stream, keyed_seed
+from vit.data.policy import apply_policy, draw_policy
+from vit.data.preprocess import normalise
 from vit.data.sources import Columns
 
 MakeFolder = Callable[..., Path]
@@ -171,6 +173,15 @@ def test_what_workers_read_can_be_sent_to_processes_that_are_not_forked(folder_o
     for dataset in (train, data.val_dataloader().loader.dataset):
         image, _ = pickle.loads(pickle.dumps(dataset))[0]
         assert image.shape == (3, 8, 8)
+
+
+def test_a_policy_changes_photographs_a_batch_at_a_time_by_the_batchs_key(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["cat", "dog"]})
+    data = pictures(root, augmentation=Augmentation(crop_scale=(0.5, 1.0), flip=0.5, policy="trivial"))
+    images, labels, key = next(iter(data.train_dataloader()))
+    steps = draw_policy("trivial", len(images), (8, 8), torch.Generator().manual_seed(keyed_seed(Stream.POLICY, *key)))
+    expected = normalise(apply_policy(images, steps), data.preprocessing)
+    assert torch.equal(data.on_after_batch_transfer([images, labels, key], 0)[0], expected)
 
 
 def test_one_class_is_refused(folder_of_classes: MakeFolder) -> None:

@@ -54,9 +54,9 @@ def test_a_crop_is_resized_as_torchvision_resizes_its_tensor() -> None:
         assert torch.equal(changed, expected)
 
 
-def test_mirroring_mirrors_before_resizing() -> None:
+def test_mirroring_mirrors_what_was_cropped_and_resized() -> None:
     changes = Augmentation(crop_scale=(1.0, 1.0), crop_ratio=(53 / 41, 53 / 41), flip=1.0)
-    expected = v2.functional.resize(to_tensor(picture()).flip(-1), [6, 10], antialias=True)
+    expected = v2.functional.resize(to_tensor(picture()), [6, 10], antialias=True).flip(-1)
     assert torch.equal(RandomChange(changes, SPEC)(picture()), expected)
 
 

@@ -7,10 +7,15 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from vit.data.augment import Augmentation, augment_image
 from vit.data.policy import OPERATIONS, Step, apply_policy, draw_policy
 
-POLICIES = ("trivial", "randaugment", "autoaugment_cifar10", "autoaugment_imagenet")
+TORCHVISIONS = {
+    "trivial": v2.TrivialAugmentWide(),
+    "randaugment": v2.RandAugment(num_ops=2, magnitude=9),
+    "autoaugment_cifar10": v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10),
+    "autoaugment_imagenet": v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET),
+}
+POLICIES = tuple(TORCHVISIONS)
 SIGNED = {"ShearX": 0.99, "ShearY": 0.99, "TranslateX": 7, "TranslateY": 7, "Rotate": 135, "Brightness": 0.99}
 SIGNED |= {"Color": 0.99, "Contrast": 0.99, "Sharpness": 0.99}
 
@@ -55,6 +60,16 @@ def test_an_operation_on_a_batch_is_torchvisions_on_every_image(name: str, chann
     assert (name == "Identity" or (name == "Color" and channels == 1)) != bool((ours != images).any())
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_large_images_are_changed_some_at_a_time_and_alike(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = pictures(11, 3)
+    steps = draw_policy(policy, 11, (31, 37), torch.Generator().manual_seed(0))
+    at_once = apply_policy(images, steps)
+    monkeypatch.setattr("vit.data.policy._AT_ONCE", 2 * 3 * 31 * 37)
+    assert torch.equal(apply_policy(images, steps), at_once)
+    assert not torch.equal(at_once, images)
+
+
 def test_every_image_of_a_batch_gets_its_own_operations_in_order() -> None:
     images = pictures(6, 3)
     names = [["Rotate", "Invert", "Identity", "Equalize", "ShearX", "Invert"], ["Invert", "Posterize"] * 3]
@@ -74,7 +89,7 @@ def test_every_image_of_a_batch_gets_its_own_operations_in_order() -> None:
 @pytest.mark.parametrize("policy", POLICIES)
 def test_operations_and_strengths_are_drawn_as_often_as_torchvision_draws_them(policy: str) -> None:
     drawn: list[list[tuple[str, float]]] = []
-    transform: Any = augment_image(Augmentation(policy=policy))  # pyright: ignore
+    transform: Any = TORCHVISIONS[policy]
 
     def note(image: Tensor, name: str, magnitude: float, **_: object) -> Tensor:
         drawn[-1].append((name, round(magnitude, 4)))

@@ -1,13 +1,12 @@
 """Random changes of training images.
 
-What changes the geometry of a photograph or its colours happens one image at a time in the workers; what is cheap for a
-whole batch happens on the device that trains.
+A photograph is cropped, mirrored and its colours jittered one image at a time in the workers; what is cheap for a
+whole batch happens on the device that trains, and so do the policies, see `policy.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,23 +95,6 @@ class Augmentation:
             raise ValueError(
                 f"crop_scale={self.crop_scale} must be two shares of the area, 0 < least <= greatest <= 1."
             )
-
-
-def augment_image(augmentation: Augmentation) -> Callable[[Tensor], Tensor] | None:
-    """The part of an augmentation that works on one uint8 image (c, h, w), or None where there is none."""
-    from torchvision.transforms import v2
-
-    if augmentation.policy == "none":
-        return None
-    if augmentation.policy == "trivial":
-        return v2.TrivialAugmentWide()
-    if augmentation.policy == "randaugment":
-        return v2.RandAugment(num_ops=2, magnitude=9)
-    learned_on = {
-        "autoaugment_cifar10": v2.AutoAugmentPolicy.CIFAR10,
-        "autoaugment_imagenet": v2.AutoAugmentPolicy.IMAGENET,
-    }
-    return v2.AutoAugment(learned_on[augmentation.policy])
 
 
 def erase(

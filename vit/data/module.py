@@ -278,7 +278,7 @@ class ImageDataModule(L.LightningDataModule):
         images, labels = self.train.images, self.train.labels
         self._left = self.augmentation
         if not isinstance(images, Tensor):
-            self._left = replace(self.augmentation, flip=0.0, policy="none")
+            self._left = replace(self.augmentation, flip=0.0)
             photographs = Photographs(
                 images, labels, self.preprocessing, self.augmentation, self.on_error, self.num_workers
             )

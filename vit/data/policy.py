@@ -1,9 +1,10 @@
 """uint8 images -> the RandAugment family, a batch at a time: every image its own operation and strength.
 
-What to do is torchvision's: the operations, their ranges and AutoAugment's learned policies. `augment_image` in
-`augment.py` applies it to single images in the workers, this file to batches on the device that trains. The random
-choices are drawn on the CPU, a few numbers an image, so that the size of every group of equal operations is known there
-and nothing waits for the device. Each operation gives what `torchvision.transforms.v2.functional` gives, to rounding.
+What to do is torchvision's: the operations, their ranges and AutoAugment's learned policies. Photographs are changed
+here too, on the device that trains, not in the workers, half of whose time it took: on a GPU it costs next to nothing; on
+a CPU 1.05 to 1.25 times torchvision's image by image, 0.2 ms of the many that a step takes an image. The random choices
+are drawn on the CPU, a few numbers an image, so that the size of every group of equal operations is known there and
+nothing waits for the device. Each operation gives what `torchvision.transforms.v2.functional` gives, to rounding.
 """
 
 from __future__ import annotations
@@ -71,15 +72,23 @@ def draw_policy(policy: str, batch: int, size: tuple[int, int], generator: Gener
 
 
 def apply_policy(images: Images, steps: list[Step]) -> Images:
-    """Do the steps one after the other on the device where the images are, equal operations together."""
+    """Do the steps one after the other on the device where the images are, equal operations together.
+
+    On a CPU some images at a time: of a whole batch of photographs no operation would find the pixels in the cache.
+    """
+    most = max(_AT_ONCE // images[0].numel(), 1) if images.device.type == "cpu" and len(images) else len(images)
+    images = images.clone()
     for operations, magnitudes in steps:
         order = operations.argsort(stable=True)
         of_each = operations.bincount(minlength=len(OPERATIONS)).tolist()
         counts = [sum(of_each[: len(GEOMETRY)]), *of_each[len(GEOMETRY) :]]
         there = order.to(images.device, non_blocking=True)
-        groups = zip(_KERNELS, images.index_select(0, there).split(counts), order.split(counts), strict=True)
-        changed = [kernel(group, operations[of], magnitudes[of]) for kernel, group, of in groups if len(group)]
-        images = torch.empty_like(images).index_copy_(0, there, torch.cat(changed))
+        for kernel, group, places in zip(_KERNELS, order.split(counts), there.split(counts), strict=True):
+            if kernel is _identity or not len(group):
+                continue
+            for some, place in zip(group.split(most), places.split(most), strict=True):
+                changed = kernel(images.index_select(0, place), operations[some], magnitudes[some])
+                images.index_copy_(0, place, changed)
     return images
 
 
@@ -189,6 +198,9 @@ _KERNELS: tuple[Callable[[Tensor, Tensor, Tensor], Tensor], ...] = (
     _invert,
     _identity,
 )
+
+_AT_ONCE = 8 * 3 * 224 * 224
+"""Bytes of images that an operation takes at a time on a CPU; as float they take four times that."""
 
 
 @cache
