@@ -3,11 +3,12 @@
     decode.py      image file -> picture: the one decoder, for training, prediction and explanation
     preprocess.py  picture -> the image a model knows
     sources/       digits, CIFAR, folders, tables, shards -> classes, training, validation and test images
-    augment.py     random changes of training images, one by one in the workers or a batch at a time on the device
+    augment.py     random changes of training images: the settings, and covering a rectangle
     order.py       seed, epoch -> which images, in which order, on which device
     loaders.py     an order, images -> batches
     held.py        images held on the training device -> batches, by lookup
     crops.py       shifts and mirroring, in that lookup
+    cache.py       image files -> pixels decoded once and kept, in shared memory or on disk
     policy.py      the RandAugment family, a batch at a time
     on_device.py   what is done to a batch on the device, put together
     photographs.py image files -> images changed one by one, in the workers

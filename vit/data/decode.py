@@ -91,6 +91,15 @@ def read_image(path: str | os.PathLike[str] | EncodedImage, channels: int = 3) -
         raise UnreadableImageError(f"{path}: {error}.") from None
 
 
+def image_size(path: str | os.PathLike[str] | EncodedImage) -> tuple[int, int]:
+    """Width and height as the header has them, before the picture is turned upright; errors are `DECODER_ERRORS`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        content = io.BytesIO(path.content) if isinstance(path, EncodedImage) else path
+        with Image.open(content, formats=FORMATS) as file:
+            return file.size
+
+
 def _upright(file: Image.Image) -> Image.Image:
     """Turned as EXIF says; Pillow would copy a picture that needs no turning."""
     turned = file.getexif().get(ExifTags.Base.Orientation, 1) != 1

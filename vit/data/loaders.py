@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vit.data.cache import CacheError
 from vit.data.decode import UnreadableImageError
 from vit.data.order import BatchKey, ImageKey, Order
 from vit.data.photographs import Photographs
@@ -176,8 +177,9 @@ def _explained(loader: DataLoader[Any]) -> Iterator[Any]:
     """The batches of a loader; what goes wrong in its workers is said in one sentence."""
     try:
         yield from loader
-    except UnreadableImageError as error:  # of a worker it comes with the worker's traceback for a message
-        raise UnreadableImageError(str(error).strip().splitlines()[-1].split("UnreadableImageError: ")[-1]) from None
+    except (UnreadableImageError, CacheError) as error:  # of a worker it comes with its traceback for a message
+        kind = type(error)
+        raise kind(str(error).strip().splitlines()[-1].split(f"{kind.__name__}: ")[-1]) from None
     except RuntimeError as error:
         if "DataLoader" not in str(error):
             raise

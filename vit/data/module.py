@@ -14,6 +14,7 @@ from torch import Tensor
 from vit.data.augment import Augmentation
 from vit.data.balance import Sampling, Weighting, describe
 from vit.data.balance import class_weights as class_weights_by_index
+from vit.data.cache import Cache, Caching, Form, default_folder, open_cache
 from vit.data.held import HeldEvaluation, HeldReader, fits
 from vit.data.loaders import TIMEOUT, Batch, EvaluationLoader, Reader, TensorImages, TrainLoader, WorkerReader
 from vit.data.mix import mix_batch
@@ -73,6 +74,9 @@ class ImageDataModule(L.LightningDataModule):
         sampling: Sampling = "shuffled",
         on_error: OnError = "error",
         timeout: int = TIMEOUT,
+        cache: Caching = "none",
+        cache_folder: str | None = None,
+        cache_size: int | None = None,
     ) -> None:
         """Read the class names and the list of images; the images themselves where they are one small file.
 
@@ -107,6 +111,10 @@ class ImageDataModule(L.LightningDataModule):
                 image in its place and says at the end how many these were.
             timeout: Seconds to wait for a batch from the workers before the run ends with an error; 0 waits for ever.
             sampling: Training images in random order, or balanced: every class equally often.
+            cache: Decode and resize image files once and keep the pixels: ram for this run, disk for later ones too.
+            cache_folder: Of the cache on disk; by default in the user's cache directory.
+            cache_size: Shorter side in pixels of kept pictures that are cropped at random; the crops are cut out of
+                the reduced picture. By default 1.15 times the image size. Others are kept as the model sees them.
         """
         super().__init__()
         _check_numbers(batch_size, num_workers, val_fraction, timeout)
@@ -146,6 +154,10 @@ class ImageDataModule(L.LightningDataModule):
         self._left = augmentation  # what the reader of the images leaves to be done with the batch
         self.num_workers = _default_workers(self.train) if num_workers is None else num_workers
         self.hold_on_device: bool | Literal["auto"] = hold_on_device
+        self.cache: Caching = cache
+        self.cache_folder = default_folder() if cache_folder is None else Path(cache_folder)
+        self.cache_size = cache_size or round(1.15 * max(self.preprocessing.image_size))
+        _check_cache(cache, cache_folder, cache_size)
         if isinstance(self.train.images, Tensor):
             self._check_in_memory(source, self.train.images)
         elif hold_on_device is True:
@@ -155,6 +167,8 @@ class ImageDataModule(L.LightningDataModule):
 
     def _check_in_memory(self, source: SourceName, images: Tensor) -> None:
         """Images in memory are taken as they are, so that they must be what the model takes."""
+        if self.cache != "none":
+            raise ValueError(f"cache={self.cache}, but the images of source={source} are in memory; leave it out.")
         if self.augmentation.crop_scale is not None or any(self.augmentation.color_jitter):
             name = "crop_scale" if self.augmentation.crop_scale is not None else "color_jitter"
             raise ValueError(
@@ -279,8 +293,10 @@ class ImageDataModule(L.LightningDataModule):
         self._left = self.augmentation
         if not isinstance(images, Tensor):
             self._left = replace(self.augmentation, flip=0.0)
+            side = None if self.augmentation.crop_scale is None else self.cache_size
+            cache, form = self._open_cache(self.train, "training", side)
             photographs = Photographs(
-                images, labels, self.preprocessing, self.augmentation, self.on_error, self.num_workers
+                images, labels, self.preprocessing, self.augmentation, self.on_error, self.num_workers, cache, form
             )
             return WorkerReader(photographs, self.num_workers, self._device.type == "cuda", self.timeout)
         hold = self.hold_on_device
@@ -296,8 +312,22 @@ class ImageDataModule(L.LightningDataModule):
         batches = evaluation_batches(len(part), self.batch_size, self._rank, self._world_size)
         if isinstance(part.images, Tensor):
             return HeldEvaluation(part.images, part.labels, batches, self._device)
-        photographs = Photographs(part.images, part.labels, self.preprocessing, num_workers=self.num_workers)
+        cache, form = self._open_cache(part, "test" if part is self.source.test else "validation")
+        photographs = Photographs(
+            part.images, part.labels, self.preprocessing, num_workers=self.num_workers, cache=cache, form=form
+        )
         return EvaluationLoader(photographs, batches, self.num_workers, self._device.type == "cuda", self.timeout)
+
+    def _open_cache(self, part: Labelled, name: str, shorter_side: int | None = None) -> tuple[Cache | None, Form]:
+        """Where decoded pictures are kept, if at all, and in what shape."""
+        form = Form(self.preprocessing, shorter_side)
+        if self.cache == "none" or isinstance(part.images, Tensor):
+            return None, form
+        copies = self._world_size if self.cache == "ram" else 1
+        cache, sentence = open_cache(self.cache, part.images, form, self.cache_folder, name, copies)
+        if self.trainer is not None:
+            self.trainer.print(sentence)
+        return cache, form
 
     @property
     def _device(self) -> torch.device:
@@ -342,6 +372,16 @@ def _check_numbers(batch_size: int, num_workers: int | None, val_fraction: float
         raise ValueError(f"timeout={timeout} must be a number of seconds, or 0 to wait for ever.")
     if not 0 < val_fraction < 1:
         raise ValueError(f"val_fraction={val_fraction} must be above 0 and below 1; 0.1 is usual.")
+
+
+def _check_cache(cache: Caching, folder: str | None, size: int | None) -> None:
+    if size is not None and size < 1:
+        raise ValueError(f"cache_size={size} must be at least 1 pixel; 1.15 times image_size is the default.")
+    if cache == "none" and (folder is not None or size is not None):
+        name = "cache_size" if folder is None else "cache_folder"
+        raise ValueError(f"data.{name} says nothing without a cache; set data.cache to ram or disk.")
+    if cache == "ram" and folder is not None:
+        raise ValueError("data.cache_folder says nothing to data.cache=ram; leave it out, or set data.cache=disk.")
 
 
 def _default_workers(train: Labelled) -> int:

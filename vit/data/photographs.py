@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vit.data.augment import Augmentation
+from vit.data.cache import Cache, Form
 from vit.data.decode import UnreadableImageError, read_image
 from vit.data.order import ImageKey, Stream, keyed_randomness
 from vit.data.preprocess import fit, load_image, to_tensor
@@ -24,6 +25,7 @@ from vit.data.sources.labelled import ImageFile
 from vit.nn import Preprocessing
 
 Image = UInt8[Tensor, "c h w"]
+AnySize = UInt8[Tensor, "c any_h any_w"]
 OnError = Literal["error", "skip"]
 
 
@@ -43,6 +45,8 @@ class Photographs(Dataset[Any]):
         augmentation: Augmentation = Augmentation(),
         on_error: OnError = "error",
         num_workers: int = 0,
+        cache: Cache | None = None,
+        form: Form | None = None,
     ) -> None:
         self.on_error = on_error
         # both shared with the workers, so that the process that waits for them can say what happened
@@ -50,6 +54,8 @@ class Photographs(Dataset[Any]):
         self.reading = torch.full((max(num_workers, 1),), -1).share_memory_()
         """Which image each worker is at."""
         self.files, self.labels, self.spec, self.augmentation = files, labels, spec, augmentation
+        self.cache, self.form = cache, form or Form(spec)
+        """Where decoded pictures are kept, and in what shape: that of `cached_form`."""
         self._change: RandomChange | None = None
 
     def __len__(self) -> int:
@@ -57,14 +63,14 @@ class Photographs(Dataset[Any]):
 
     def __getitem__(self, key: ImageKey | int) -> tuple[Tensor, Tensor]:
         if isinstance(key, int):
-            return load_image(self.files[key], self.spec), self.labels[key]
+            return self._kept(key) if self.cache else load_image(self.files[key], self.spec), self.labels[key]
         worker = torch.utils.data.get_worker_info()
         self.reading[worker.id if worker else 0] = key.image
         with keyed_randomness(Stream.IMAGE, *key):
             image = key.image
             for _ in range(_TRIES):
                 try:
-                    return self._changed(self.files[image]), self.labels[image]
+                    return self._changed(image), self.labels[image]
                 except (UnreadableImageError, FileNotFoundError):
                     if self.on_error == "error":
                         raise
@@ -72,11 +78,17 @@ class Photographs(Dataset[Any]):
                     image = int(torch.randint(len(self.files), ()))
             raise UnreadableImageError(f"{_TRIES} images in a row are damaged, {self.files[image]} the last of them.")
 
-    def _changed(self, file: ImageFile) -> Image:
+    def _changed(self, image: int) -> Image:
         if self._change is None:  # built by the worker: torchvision is imported there, and the rest is easy to pickle
             self._change = RandomChange(self.augmentation, self.spec)
-        picture = read_image(file, self.spec.channels)
+        if self.cache is not None:
+            return self._change(self._kept(image))
+        picture = read_image(self.files[image], self.spec.channels)
         return self._change(picture if self.augmentation.crop_scale else fit(picture, self.spec))
+
+    def _kept(self, image: int) -> AnySize:
+        assert self.cache is not None
+        return self.cache.get(image, lambda: self.form.decoded(self.files[image]))
 
 
 class RandomChange:
@@ -91,11 +103,9 @@ class RandomChange:
         self.interpolation = v2.InterpolationMode("nearest-exact" if interpolation == "nearest" else interpolation)
         self.jitter = v2.ColorJitter(*augmentation.color_jitter) if any(augmentation.color_jitter) else None
 
-    def __call__(self, picture: PIL.Image.Image) -> Image:
+    def __call__(self, picture: PIL.Image.Image | AnySize) -> Image:
         """Change a picture: one of any size where it is to be cropped, else one of the model's size."""
-        if self.augmentation.crop_scale is not None:  # first, so that only the pixels of the crop become a tensor
-            picture = picture.crop(crop_box(picture.size, self.augmentation.crop_scale, self.augmentation.crop_ratio))
-        image = to_tensor(picture)
+        image = self._cropped(picture)
         if self.augmentation.crop_scale is not None:
             image = self.resize(image, self.size, interpolation=self.interpolation, antialias=True)
         if self.augmentation.flip and torch.rand(()) < self.augmentation.flip:
@@ -105,6 +115,16 @@ class RandomChange:
         if self.jitter is not None:
             image = self.jitter(image.contiguous())  # channels last suits resizing, but not colours
         return image
+
+    def _cropped(self, picture: PIL.Image.Image | AnySize) -> Image:
+        """At random where that is asked for; of a picture first, so that only the crop's pixels become a tensor."""
+        scale, ratio = self.augmentation.crop_scale, self.augmentation.crop_ratio
+        if isinstance(picture, Tensor):
+            if scale is None:
+                return picture
+            left, upper, right, lower = crop_box((picture.shape[2], picture.shape[1]), scale, ratio)
+            return picture[:, upper:lower, left:right]
+        return to_tensor(picture if scale is None else picture.crop(crop_box(picture.size, scale, ratio)))
 
 
 def crop_box(

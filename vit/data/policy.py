@@ -1,10 +1,10 @@
 """uint8 images -> the RandAugment family, a batch at a time: every image its own operation and strength.
 
 What to do is torchvision's: the operations, their ranges and AutoAugment's learned policies. Photographs are changed
-here too, on the device that trains, not in the workers, half of whose time it took: on a GPU it costs next to nothing; on
-a CPU 1.05 to 1.25 times torchvision's image by image, 0.2 ms of the many that a step takes an image. The random choices
-are drawn on the CPU, a few numbers an image, so that the size of every group of equal operations is known there and
-nothing waits for the device. Each operation gives what `torchvision.transforms.v2.functional` gives, to rounding.
+here too, on the device that trains, not in the workers, half of whose time it took: on a GPU it costs next to nothing,
+on a CPU 1.05 to 1.25 times torchvision's image by image, 0.2 ms of the many that a step takes an image. The random
+choices are drawn on the CPU, a few numbers an image, so that the size of every group of equal operations is known there
+and nothing waits for the device. Each operation gives what `torchvision.transforms.v2.functional` gives, to rounding.
 """
 
 from __future__ import annotations
