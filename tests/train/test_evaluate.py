@@ -1,7 +1,6 @@
 """The test images are measured right, and every look at them is on record."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,9 @@ import torch
 import yaml
 from PIL import Image
 
-from vit.cli import main
 from vit.data.preprocess import normalise
 from vit.data.sources import digits
-from vit.train.evaluate import evaluate, is_measured, looks_alike, open_subject
+from vit.train.evaluate import evaluate, looks_alike, open_subject
 from vit.train.predictions import read_predictions
 from vit.weights import ModelCard, load_model, read_card, save_model
 
@@ -38,16 +36,6 @@ def test_every_look_is_on_record(finished_run: Any, tmp_path: Path) -> None:
     assert len(looks) == 2
     assert looks == json.loads((folder / "test.json").read_text())
     assert looks[0]["test_acc"] == looks[1]["test_acc"]
-
-
-def test_a_report_measures_a_model_that_was_trained_longer_anew(finished_run: Any, tmp_path: Path) -> None:
-    folder = finished_run.copy(tmp_path / "run")
-    evaluate(folder, "val")
-    assert is_measured(folder)
-    os.utime(folder / "validation.csv", (0, 0))  # older than the weights
-    assert not is_measured(folder)
-    assert main(["report", str(folder)]) == 0
-    assert is_measured(folder)
 
 
 def test_a_folder_that_is_no_run_is_explained(tmp_path: Path) -> None:

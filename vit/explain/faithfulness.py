@@ -113,7 +113,7 @@ def faithfulness(
         preprocessing: Of the images; says what black is.
         fills: What takes the place of a patch.
         explain_labels: Ask about the labels' classes instead of the predicted ones.
-        seed: Of the order of chance.
+        seed: Of the order of chance, and of patches that score alike.
 
     Raises:
         ValueError: no images, no methods, an unknown one, or a fill that the model cannot do.
@@ -130,10 +130,11 @@ def faithfulness(
             maps = {name: explain(model, images, name, asked, **settings).maps for name, settings in methods.items()}
             grid = next(iter(maps.values())).shape[1:]
             maps |= {name: prior(images, (grid[0], grid[1]), generator) for name, prior in PRIORS.items()}
+            orders = {name: order_of(relevance, generator) for name, relevance in maps.items()}
             for fill in fills:
                 ask = remover(model, images, (grid[0], grid[1]), fill, preprocessing)
-                for name, relevance in maps.items():
-                    watched = _watch(ask, whole, relevance, asked, labels, keep_one=fill == "drop")
+                for name, order in orders.items():
+                    watched = _watch(ask, whole, order, asked, labels, keep_one=fill == "drop")
                     seen.setdefault((name, fill), []).append(watched)
     if not seen:
         raise ValueError("no images were given, so there is nothing to measure.")
@@ -151,6 +152,17 @@ def faithfulness(
         for (name, fill), parts in seen.items()
         for most, right_most, least, right_least in [[torch.cat(each) for each in zip(*parts, strict=True)]]
     ]
+
+
+def order_of(relevance: Float[Tensor, "b gh gw"], generator: torch.Generator) -> Int[Tensor, "b p"]:
+    """Numbers of the patches of each image, the most important first; those that score alike in random order.
+
+    Grad-CAM scores half of all patches 0, which says nothing about them; in reading order, the bottom of the picture
+    would go last.
+    """
+    scores = rearrange(relevance, "b gh gw -> b (gh gw)")
+    shuffled = torch.rand(scores.shape, generator=generator).argsort(dim=1).to(scores.device)
+    return shuffled.gather(1, scores.gather(1, shuffled).argsort(dim=1, descending=True, stable=True))
 
 
 def estimate(values: Float[Tensor, " images"], seed: int = 0) -> Estimate:
@@ -194,17 +206,15 @@ def verdicts(curves: Sequence[Curves]) -> list[str]:
 def _watch(
     ask: Callable[[Tensor], Tensor],
     whole: Float[Tensor, "b classes"],
-    relevance: Float[Tensor, "b gh gw"],
+    ranked: Int[Tensor, "b p"],
     asked: Int[Tensor, " b"],
     labels: Int[Tensor, " b"],
     keep_one: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Probability of the class asked about and whether the label is predicted, most and then least important first.
 
-    Patches that score alike are ranked in reading order: those that Grad-CAM has cut to 0 say nothing about each other.
     Where tokens are dropped, one patch stays at the end, since some heads read nothing else.
     """
-    ranked = rearrange(relevance, "b gh gw -> b (gh gw)").argsort(dim=1, descending=True, stable=True)
     num_patches = ranked.shape[1]
     kept: list[Tensor] = []
     for order in (ranked, ranked.flip(1)):

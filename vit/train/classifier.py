@@ -20,9 +20,6 @@ from vit.train.loss import training_loss
 from vit.train.recipe import Recipe, fused_is_faster
 from vit.weights import LoadReport
 
-FROM_DICTS = "lightning.pytorch.cli.instantiate_module"
-"""How Lightning's `load_from_checkpoint` makes configs of the plain dicts in a checkpoint."""
-
 ACCURACIES = ("train_acc", "train_acc_mixed", "val_acc", "val_acc_ema", "test_acc")
 
 
@@ -77,13 +74,7 @@ class Classifier(L.LightningModule):
             raise ValueError(f"model.tune={tune} trains a part of pretrained weights; name them by model.pretrained.")
         vit = vit if num_classes is None else dataclasses.replace(vit, num_classes=num_classes)
         # plain dicts: a checkpoint with anything else cannot be loaded with weights_only=True
-        given = {
-            "_instantiator": FROM_DICTS,
-            "pretrained": pretrained,
-            "architecture": architecture,
-            "tune": tune,
-            "lora": dataclasses.asdict(lora),
-        }
+        given = {"pretrained": pretrained, "architecture": architecture, "tune": tune, "lora": dataclasses.asdict(lora)}
         self.save_hyperparameters(
             {"vit": dataclasses.asdict(vit), "recipe": dataclasses.asdict(recipe), **given}, logger=False
         )

@@ -151,12 +151,6 @@ def examine(subject: Subject, part: Part, device: torch.device) -> list[dict[str
     return looks
 
 
-def is_measured(run: Path) -> bool:
-    """Whether the validation figures of a run are of its model as it is now; it may have been trained longer since."""
-    answers, weights = run / "validation.csv", run / "model" / "model.safetensors"
-    return answers.is_file() and answers.stat().st_mtime_ns >= weights.stat().st_mtime_ns
-
-
 def read_looks(folder: Path) -> list[dict[str, Any]]:
     """The record of all looks at the test images, none where there is no such file."""
     record = folder / RECORD

@@ -28,7 +28,7 @@ def add_run_flags(parser: LightningArgumentParser) -> None:
     parser.add_argument("--name", type=str | None, default=None, help="its name there; default: the config's")
     parser.add_argument("--export", type=Export, default="best", help="weights of the model folder")
     parser.add_argument(
-        *_both("early-stopping"),
+        "--early_stopping",
         type=int | None,
         default=None,
         help="epochs without a better validation accuracy after which training ends",
@@ -44,13 +44,10 @@ def add_run_flags(parser: LightningArgumentParser) -> None:
         "from",
     )
     parser.add_argument(
-        *_both("max-time"),
-        type=str | None,
-        default=None,
-        help="stop training after that long, such as 90s, 10m or 1h30m",
+        "--max-time", type=str | None, default=None, help="stop training after that long, such as 90s, 10m or 1h30m"
     )
     parser.add_argument(
-        *_both("checkpoint-every"),
+        "--checkpoint-every",
         type=str,
         default="10m",
         help="time between two checkpoints within an epoch; one is written at the end of each epoch, too",
@@ -60,26 +57,12 @@ def add_run_flags(parser: LightningArgumentParser) -> None:
     parser.add_argument("--threads", type=int | None, default=None, help="CPU threads of torch; default: all cores")
 
 
-def _both(flag: str) -> tuple[str, str]:
-    """As the flags of the `vit` command are spelt, and as Lightning's, and the keys of configs, are."""
-    return f"--{flag}", f"--{flag.replace('-', '_')}"
-
-
 def of_run_folder(args: Sequence[str]) -> list[str]:
-    """`--resume runs/NAME` without a config means the run's own.
-
-    Raises:
-        FileNotFoundError: nothing to go on from is there.
-    """
+    """`--resume runs/NAME` without a config means the run's own."""
     given = dict(pairwise([word for arg in args for word in arg.split("=", 1)] + [""]))
-    resume = given.get("--resume", AUTO)
-    folder = Path(resume)
-    if given.keys() & {"--config", "-c"} or resume in (AUTO, NEVER) or folder.is_file():
+    folder = Path(given.get("--resume", AUTO))
+    if given.keys() & {"--config", "-c"} or not (folder / "config.yaml").is_file():
         return list(args)
-    if not (folder / "config.yaml").is_file():
-        raise FileNotFoundError(
-            f"--resume {resume} is no run folder and no checkpoint; runs/NAME, PATH.ckpt, {AUTO} and {NEVER} work."
-        )
     return ["--config", str(folder / "config.yaml"), *args]
 
 

@@ -90,9 +90,9 @@ class Resumable(Checkpoint):
             return  # validation or the end of the epoch come next, which save and stop
         if wish or loop._is_training_done:
             self._save(trainer, "in an epoch")
-        if self.time_is_up or loop._is_training_done:
+        if self.time_is_up:
             _no_candidate_for_best(trainer)
-        self._stop_if(wish)
+        _stop_if(wish)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save before validating, so that a stop in the middle of validation loses nothing."""
@@ -100,7 +100,7 @@ class Resumable(Checkpoint):
             return
         wish = _highest(trainer, self._wish())
         self._save(trainer, "before validation" if self._validation_is_due else "in an epoch")
-        self._stop_if(wish)
+        _stop_if(wish)
 
     def on_validation_batch_end(
         self,
@@ -113,14 +113,14 @@ class Resumable(Checkpoint):
     ) -> None:
         """Stop in the middle of validation; several processes, whose parts may differ in length, stop after it."""
         if trainer.world_size == 1 and _fitting(trainer):
-            self._stop_if(self.signals.wish or NOTHING)
+            _stop_if(self.signals.wish or NOTHING)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save an epoch that ended without validation, now that its metrics are in the files too."""
         if trainer.global_step:
             wish = _highest(trainer, self._wish())
             self._save(trainer, "between epochs")
-            self._stop_if(wish)
+            _stop_if(wish)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the end, if that is not done."""
@@ -153,10 +153,6 @@ class Resumable(Checkpoint):
         if self.limit is not None and self.stopwatch.seconds >= self.limit:
             return TIME_UP
         return SAVE if time.monotonic() - self._saved_at >= self.every else NOTHING
-
-    def _stop_if(self, wish: int) -> None:
-        if wish > TIME_UP:
-            raise Stopped(wish, f"by {self.signals.by}")
 
     def _save(self, trainer: L.Trainer, place: Place) -> None:
         if trainer.global_step == self._saved_step:
@@ -237,10 +233,7 @@ def restore_best(trainer: L.Trainer, folder: Path) -> None:
 
 
 def _no_candidate_for_best(trainer: L.Trainer) -> None:
-    """Let Lightning's keeper of the best epoch pass over a part of an epoch.
-
-    At the end of max_steps there is no validation of it, and an unbroken run would not validate where the time was up.
-    """
+    """Let Lightning's keeper of the best epoch pass over a part of an epoch: an unbroken run does not validate it."""
     for keeper in trainer.checkpoint_callbacks:
         if isinstance(keeper, ModelCheckpoint):
             keeper._last_global_step_saved = trainer.global_step
@@ -248,6 +241,11 @@ def _no_candidate_for_best(trainer: L.Trainer) -> None:
 
 def _fitting(trainer: L.Trainer) -> bool:
     return trainer.state.fn == "fit" and not trainer.sanity_checking
+
+
+def _stop_if(wish: int) -> None:
+    if wish > TIME_UP:
+        raise Stopped(wish)
 
 
 def _adapt_counts(fit_loop: State, place: Place) -> None:

@@ -267,7 +267,7 @@ def _fit(run: Run) -> None:
             raise sentence from error
         raise
     except Stopped as stop:
-        raise Stopped(stop.exit_code, f"{stop}: {how_to_go_on(run)}") from None
+        raise Stopped(stop.exit_code, f"{stop}{how_to_go_on(run)}") from None
     except SystemExit as stop:
         if trainer.interrupted:  # Lightning makes of a KeyboardInterrupt an exit without a word
             raise KeyboardInterrupt(how_to_go_on(run)) from stop

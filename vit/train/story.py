@@ -22,7 +22,6 @@ from torch import Tensor
 
 from vit.data.module import ImageDataModule
 from vit.data.sources import Labelled, Rows
-from vit.train.signals import Stopped
 
 STORY = "run.json"
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "einops", "numpy", "pillow", "safetensors", "timm")
@@ -73,10 +72,7 @@ class RunStory(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say what ended the run."""
-        if isinstance(exception, Stopped):
-            self._end(trainer, f"stopped {exception}")
-        else:
-            self._end(trainer, f"stopped: {type(exception).__name__} {exception}".strip())
+        self._end(trainer, f"stopped: {type(exception).__name__} {exception}".strip())
 
     def _end(self, trainer: L.Trainer, how: str) -> None:
         if self.entry is None:

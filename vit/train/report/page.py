@@ -81,6 +81,7 @@ def _story(story: Sequence[Mapping[str, Any]]) -> list[str]:
     if not story:
         return []
     last = story[-1]
+    commit = last["git"]
     hardware = last["hardware"]
     parts = last["data"]["parts"]
     facts = {
@@ -93,16 +94,10 @@ def _story(story: Sequence[Mapping[str, Any]]) -> list[str]:
         "parameters": f"{last['parameters']:,}",
         "precision": last["precision"],
         "hardware": ", ".join(hardware["gpus"] or [f"{hardware['cpu']}, threads: {hardware['threads']}"]),
-        "git commit": _commit(last["git"]),
-        "plain-vit": f"{last['plain-vit']['version']}, git commit: {_commit(last['plain-vit']['git'])}",
+        "git commit": f"{commit['commit']}{', changed since' if commit['changed'] else ''}" if commit else "none",
         "versions": ", ".join(f"{name} {number}" for name, number in last["versions"].items()),
     }
     return ["<dl>", *(f"<dt>{_text(name)}</dt><dd>{_text(fact)}</dd>" for name, fact in facts.items()), "</dl>"]
-
-
-def _commit(state: Mapping[str, Any] | None) -> str:
-    """Of `git_state`, in words."""
-    return f"{state['commit']}{', changed since' if state['changed'] else ''}" if state else "none"
 
 
 def _section(section: Section) -> list[str]:
