@@ -9,6 +9,7 @@ global generator.
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from vit.data.cache import CacheError
 from vit.data.decode import UnreadableImageError
@@ -175,6 +177,7 @@ class _KeyedBatches:
 
 def _explained(loader: DataLoader[Any]) -> Iterator[Any]:
     """The batches of a loader; what goes wrong in its workers is said in one sentence."""
+    _hear_of_dead_workers()
     try:
         yield from loader
     except (UnreadableImageError, CacheError) as error:  # of a worker it comes with its traceback for a message
@@ -184,6 +187,17 @@ def _explained(loader: DataLoader[Any]) -> Iterator[Any]:
         if "DataLoader" not in str(error):
             raise
         raise WorkerError(_what_happened(loader, str(error))) from error
+
+
+def _hear_of_dead_workers() -> None:
+    """Let torch install its handler for dead workers again, where somebody has removed it.
+
+    torch does so once a process, and Lightning, when a fit is over, puts back the handlers from before it. After that a
+    death would be noticed only when `timeout` is over.
+    """
+    child = getattr(signal, "SIGCHLD", None)
+    if child is not None and signal.getsignal(child) in (signal.SIG_DFL, None):
+        signal_handling._SIGCHLD_handler_set = False  # pyright: ignore[reportPrivateUsage]
 
 
 def _what_happened(loader: DataLoader[Any], error: str) -> str:
