@@ -40,7 +40,13 @@ def test_a_map_lies_where_the_attention_went(monkeypatch: pytest.MonkeyPatch) ->
     network = model(depth=1)
     weights = torch.zeros(1, 16, 16)
     weights[..., 1 + 5 * 2 + 4] = 1.0  # all look at the patch of the last row and column
-    monkeypatch.setattr("vit.explain.head_mean.attend_with_head_mean", lambda q, k, v: (v, weights))
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        asking = q.shape[2]  # of the last layer, the class token alone
+        assert asking == 1
+        return v[:, :, :asking], weights[:, :asking]
+
+    monkeypatch.setattr("vit.explain.head_mean.attend_with_head_mean", attend)
     heat = explain(network, images(1)).maps[0]
     assert heat[2, 4] == 0.5
     assert heat.sum() == 0.5

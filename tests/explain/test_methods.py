@@ -318,7 +318,7 @@ def test_pixels_that_are_not_normalised_and_names_of_classes_are_refused_in_one_
 
 def test_nothing_captured_is_an_error() -> None:
     model = network()
-    model.encode = lambda images, attend: ViT.encode(model, images)  # type: ignore[method-assign]  # looks at nothing
+    model.encode = lambda images, *_: ViT.encode(model, images)  # type: ignore[method-assign]  # looks at nothing
     for name in NAMES:
         if name != "token_gradcam":
             with pytest.raises(ValueError, match="attention of 0 layers was seen, and this model has 3"):

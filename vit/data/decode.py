@@ -88,7 +88,8 @@ def read_image(path: str | os.PathLike[str] | EncodedImage, channels: int = 3) -
     except Image.UnidentifiedImageError:
         raise UnreadableImageError(f"{path}: not an image, or damaged beyond recognition.") from None
     except DECODER_ERRORS as error:
-        raise UnreadableImageError(f"{path}: {error}.") from None
+        reason = str(error).rstrip(".")
+        raise UnreadableImageError(f"{path}: {reason}.") from None
 
 
 def image_size(path: str | os.PathLike[str] | EncodedImage) -> tuple[int, int]:

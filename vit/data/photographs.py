@@ -55,7 +55,7 @@ class Photographs(Dataset[Any]):
         """Which image each worker is at."""
         self.files, self.labels, self.spec, self.augmentation = files, labels, spec, augmentation
         self.cache, self.form = cache, form or Form(spec)
-        """Where decoded pictures are kept, and in what shape: that of `cached_form`."""
+        """Where decoded pictures are kept, and in what shape: `Form`."""
         self._change: RandomChange | None = None
 
     def __len__(self) -> int:

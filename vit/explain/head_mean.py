@@ -36,12 +36,13 @@ class HeadMeans(Watch):
 
 
 def attend_with_head_mean(
-    q: Float[Tensor, "b heads n dh"], k: Float[Tensor, "b heads n dh"], v: Float[Tensor, "b heads n dh"]
-) -> tuple[Float[Tensor, "b heads n dh"], Float[Tensor, "b n n"]]:
+    q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"], v: Float[Tensor, "b heads j dh"]
+) -> tuple[Float[Tensor, "b heads i dh"], Float[Tensor, "b i j"]]:
     """softmax(q k^T / sqrt(dh)) v, and the mean over the heads of the softmax, in float32. Not for gradients."""
     b, heads, n, dh = q.shape
-    mixed, mean = torch.empty_like(v), torch.empty(b, n, n, dtype=torch.float32, device=q.device)
-    images, rows = _block(q)
+    mixed = torch.empty_like(q, dtype=v.dtype)
+    mean = torch.empty(b, n, k.shape[2], dtype=torch.float32, device=q.device)
+    images, rows = _block(q, k)
     nothing = q.new_empty(())
     for first in range(0, b, images):
         some = slice(first, first + images)
@@ -58,11 +59,11 @@ def attend_with_head_mean(
     return mixed, mean.div_(heads)
 
 
-def _block(q: Float[Tensor, "b heads n dh"]) -> tuple[int, int]:
+def _block(q: Float[Tensor, "b heads i dh"], k: Float[Tensor, "b heads j dh"]) -> tuple[int, int]:
     """How many images, and how many rows of each, to make the scores of at a time; an image is cut evenly."""
     _, heads, n, _ = q.shape
     budget = BYTES_ON_A_GPU if q.is_cuda else min(BYTES_A_THREAD * torch.get_num_threads(), MOST_BYTES)
-    a_row = 4 * heads * n
+    a_row = 4 * heads * k.shape[2]
     images = max(1, budget // (a_row * n))
     parts = -(-a_row * n // budget)
     return images, max(1, -(-n // parts))

@@ -85,8 +85,9 @@ def rolled_out(
     layers = range(start_layer, subject.depth)
 
     def of_some(images: Float[Tensor, "b c h w"]) -> Answer:
-        watch = HeadMeans(layers) if head_fusion == "mean" and not discard_ratio else Watch(fused, layers)
-        seen = subject.run(images, watch)
+        plain = head_fusion == "mean" and not discard_ratio
+        watch = HeadMeans(layers) if plain else Watch(fused, layers)
+        seen = subject.run(images, watch, only_read=plain)  # shares of a whole layer are discarded, read or not
         return Answer(roll_back(seen.read, watch.kept, residual)[:, subject.num_prefix_tokens :], seen.logits)
 
     def fused(weights: Float[Tensor, "b heads n n"]) -> Float[Tensor, "b n n"]:

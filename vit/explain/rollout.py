@@ -71,13 +71,16 @@ def check_share(name: str, share: float) -> None:
 
 
 def roll_back(
-    read: Float[Tensor, "b n"], fused: Sequence[Float[Tensor, "b n n"]], residual: float
+    read: Float[Tensor, "b n"], fused: Sequence[Float[Tensor, "b _ n"]], residual: float
 ) -> Float[Tensor, "b n"]:
-    """`read` times the rollout of layers fused by `fuse`: one product of a vector and a matrix a layer, last first."""
+    """`read` times the rollout of layers fused by `fuse`: one product of a vector and a matrix a layer, last first.
+
+    Rows of a layer that are not there, at its end, are of tokens that are not read.
+    """
     with torch.autocast(read.device.type, enabled=False):
         rows = rearrange(read, "b n -> b 1 n")
         for step in reversed(fused):
-            rows = residual * rows + (1 - residual) * rows @ step
+            rows = residual * rows + (1 - residual) * rows[:, :, : step.shape[1]] @ step
     return rearrange(rows, "b 1 n -> b n")
 
 

@@ -81,8 +81,8 @@ class Subject(ABC):
     depth: int
 
     @abstractmethod
-    def run(self, images: Float[Tensor, "b c h w"], watch: Watch | None = None) -> Seen:
-        """The model's output, `watch` looking on."""
+    def run(self, images: Float[Tensor, "b c h w"], watch: Watch | None = None, only_read: bool = False) -> Seen:
+        """The model's output, `watch` looking on; of the last layer perhaps at no more rows than the head reads."""
 
     @property
     def num_tokens(self) -> int:

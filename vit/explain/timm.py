@@ -42,7 +42,7 @@ class ViTOfTimm(Subject):
         self.class_token = model.cls_token is not None
         self.depth = len(model.blocks)
 
-    def run(self, images: Float[Tensor, "b c h w"], watch: Watch | None = None) -> Seen:
+    def run(self, images: Float[Tensor, "b c h w"], watch: Watch | None = None, only_read: bool = False) -> Seen:
         last: list[Tensor] = []
 
         def end(module: nn.Module, inputs: object, tokens: Tensor) -> None:
