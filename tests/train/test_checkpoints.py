@@ -57,14 +57,12 @@ while True:
 def test_killing_the_writer_at_any_moment_breaks_nothing(last: Path) -> None:
     written = 0
     for kill in range(3):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(last), str(written)], stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout is not None
-        writer.stdout.readline()
-        time.sleep(0.003 * kill)
-        writer.kill()
-        writer.wait()
+        command = [sys.executable, "-c", WRITER, str(last), str(written)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(0.003 * kill)
+            writer.kill()
         found = newest_whole(last.parents[1], print)
         assert found is not None
         assert found[1]["global_step"] > written

@@ -13,7 +13,7 @@ from vit.explain.head_mean import HeadMeans
 from vit.explain.rollout import HeadFusion, check_share, check_shares, fuse, roll_back
 from vit.explain.subject import Subject, Watch
 
-KEPT = 2**24
+KEPT = 2**23
 """Bytes of matrices that rollout holds at most, one a layer and image, on a CPU: a batch goes through in parts."""
 
 KEPT_ON_A_GPU = 2**30
