@@ -85,11 +85,7 @@ class ViT(nn.Module):
         Raises:
             ValueError: the images have another size or number of channels than the model.
         """
-        tokens, rotation = self._enter(images, self.grid_of(images))
-        *blocks, last = self.blocks
-        for block in blocks:
-            tokens = self._run(block, tokens, rotation, attend)
-        return self.norm(self._run(last, tokens, rotation, attend, num_wanted))
+        return self._pass_blocks(*self._enter(images, self.grid_of(images)), attend, num_wanted)
 
     def encode_some(self, images: Float[Tensor, "b c h w"], kept: Int[Tensor, "b kept"]) -> Float[Tensor, "b m d"]:
         """What `encode` returns if the model is shown only some patches of each image, every one at its own place.
@@ -110,9 +106,7 @@ class ViT(nn.Module):
         tokens = tokens.gather(1, repeat(shown, "b m -> b m d", d=tokens.shape[-1]))
         if rotation is not None:
             rotation = rotation.of(shown)
-        for block in self.blocks:
-            tokens = self._run(block, tokens, rotation)
-        return self.norm(tokens)
+        return self._pass_blocks(tokens, rotation)
 
     def embed(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         """Tokens as they enter the first block."""
@@ -244,6 +238,15 @@ class ViT(nn.Module):
         """Tokens as they enter the first block, and how far they turn in all of them."""
         tokens = self.norm_pre(self.tokenizer(self.patch_embed(images), grid))
         return tokens, None if self.rotary is None else self.rotary(grid, images.device)
+
+    def _pass_blocks(
+        self, tokens: Tensor, rotation: Rotation | None, attend: Attend = attend, num_wanted: int | None = None
+    ) -> Tensor:
+        """Through all blocks, the last perhaps for the first tokens alone, and the final norm."""
+        *blocks, last = self.blocks
+        for block in blocks:
+            tokens = self._run(block, tokens, rotation, attend)
+        return self.norm(self._run(last, tokens, rotation, attend, num_wanted))
 
     def _run(
         self,
