@@ -33,6 +33,20 @@ def test_held_or_read_by_workers_the_batches_are_the_same(num_workers: int) -> N
     read.teardown()
 
 
+@pytest.mark.parametrize("start", [0, 2])
+def test_however_many_batches_are_changed_at_once_the_images_are_the_same(start: int) -> None:
+    data = digits()
+    loader = data.train_dataloader()
+    reader = loader.reader
+    assert isinstance(reader, HeldReader)
+    one_by_one = [images for images, _ in reader.read(loader.order, 1, start)]
+    reader.at_once = 3 * 100 * 64  # digits have 8 x 8 bytes
+    together = [images for images, _ in reader.read(loader.order, 1, start)]
+    assert len(one_by_one) == len(together) == len(loader.order) - start
+    assert all(torch.equal(*pair) for pair in zip(one_by_one, together, strict=True))
+    assert not torch.equal(one_by_one[0], one_by_one[1])
+
+
 def test_what_takes_more_than_half_of_the_free_memory_is_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
     data = digits(augmentation=Augmentation())
     images = data.train.images

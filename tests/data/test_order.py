@@ -85,13 +85,17 @@ def test_evaluation_sees_each_image_once_in_equally_many_batches(images: int, ba
         assert max(sizes) <= min(sizes) + 1 <= batch + 2
 
 
-def test_evaluation_on_one_device_is_in_order_with_an_odd_last_batch() -> None:
-    assert [batch.tolist() for batch in evaluation_batches(7, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+def test_evaluation_is_in_order_and_its_batches_are_nearly_equal() -> None:
+    assert [batch.tolist() for batch in evaluation_batches(7, 3)] == [[0, 1, 2], [3, 4], [5, 6]]
+
+
+def test_no_batch_is_of_a_second_size_where_that_can_be() -> None:  # a model would be compiled for it
+    assert {len(batch) for batch in evaluation_batches(1000, 256)} == {250}
 
 
 def test_one_image_too_many_joins_the_last_round() -> None:
-    assert [batch.tolist() for batch in evaluation_batches(9, 2, rank=0, world_size=4)] == [[0, 4, 8]]
-    assert [batch.tolist() for batch in evaluation_batches(9, 2, rank=3, world_size=4)] == [[3, 7]]
+    assert [batch.tolist() for batch in evaluation_batches(9, 1, rank=0, world_size=8)] == [[0, 8]]
+    assert [batch.tolist() for batch in evaluation_batches(9, 1, rank=7, world_size=8)] == [[7]]
 
 
 def test_fewer_images_than_devices_are_refused() -> None:

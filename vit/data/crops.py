@@ -37,6 +37,8 @@ class Crops:
         h, w = images.shape[-2:]
         last = self._image - ((c - 1) * rows + h - 1) * columns - w  # where the last crop of an image may begin
         starts = len(memory) - self._image + last + 1 if n else 0
+        self.image_bytes = c * h * w
+        """Size of one image as it is taken."""
         self._crops = memory.as_strided((starts, c, h, w), (1, rows * columns, columns, 1))
 
     def take(self, indices: Int64[Tensor, " b"], generator: Generator | None = None) -> UInt8[Tensor, "b c h w"]:

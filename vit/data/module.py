@@ -303,7 +303,7 @@ class ImageDataModule(L.LightningDataModule):
         if hold == "auto":
             hold = fits(images, self.augmentation, self._device)
         if hold:
-            self._left = replace(self.augmentation, shift=0, flip=0.0)
+            self._left = replace(self.augmentation, shift=0, flip=0.0, policy="none")
             return HeldReader(images, labels, self._device, self.augmentation)
         in_memory = TensorImages(images, labels)
         return WorkerReader(in_memory, self.num_workers, self._device.type == "cuda", self.timeout)

@@ -128,18 +128,18 @@ def evaluation_batches(
 ) -> list[Int64[Tensor, " b"]]:
     """This device's part of the images to evaluate: over all devices each image once, none twice, in order.
 
-    Every device gets as many batches as the others, of sizes that differ by one at most, and none is empty: a device
-    with a batch more would wait for ever for the others in any forward pass that speaks to them.
+    Every device gets as many batches as the others, of sizes that differ by two at most, and none is empty: a device
+    with a batch more would wait for ever for the others in any forward pass that speaks to them, and for a last batch
+    of another size a model would be compiled once more.
 
     Raises:
         ValueError: there are fewer images than devices.
     """
     if num_images < world_size:
         raise ValueError(f"{num_images} images cannot be shared by {world_size} devices; evaluate on one.")
-    starts = list(range(0, num_images, batch_size * world_size))
-    if num_images - starts[-1] < world_size:  # too few for a round of their own: they join the one before
-        starts.pop()
-    rounds = torch.arange(num_images).tensor_split(starts[1:])
+    rounds = torch.arange(num_images).tensor_split(
+        min(-(-num_images // (batch_size * world_size)), num_images // world_size)
+    )
     return [images[rank::world_size] for images in rounds]
 
 

@@ -89,7 +89,7 @@ class Classifier(L.LightningModule):
         self.register_buffer("class_weights", None, persistent=False)
         self.compiles = False
         self.accuracy = nn.ModuleDict(
-            {name: MulticlassAccuracy(vit.num_classes, average="micro") for name in ACCURACIES}
+            {name: MulticlassAccuracy(vit.num_classes, average="micro", validate_args=False) for name in ACCURACIES}
         )
         self.watch = LossWatch()
 
@@ -193,6 +193,6 @@ class Classifier(L.LightningModule):
     def _log_accuracy(self, name: str, logits: Tensor, labels: Tensor) -> None:
         accuracy = self.accuracy[name]
         assert isinstance(accuracy, MulticlassAccuracy)
-        accuracy(logits, labels)
+        accuracy.update(logits, labels)
         shown = not name.startswith("test")
         self.log(name, accuracy, on_step=False, on_epoch=True, batch_size=len(labels), prog_bar=shown)

@@ -50,7 +50,7 @@ def add_run_flags(parser: LightningArgumentParser) -> None:
         "--checkpoint-every",
         type=str,
         default="10m",
-        help="time between two checkpoints within an epoch; one is written at the end of each epoch, too",
+        help="longest time between two checkpoints; one is written before each validation, too",
     )
     parser.add_argument("--seeds", type=int, default=1, help="train so often, with seeds one after the other")
     parser.add_argument("--report", type=bool, default=True, help="measure and draw the finished model")

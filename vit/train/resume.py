@@ -1,7 +1,7 @@
 """A run that is stopped or killed at any moment -> the same run, gone on with as if nothing had happened.
 
-`Resumable` saves `checkpoints/last.ckpt` when the training part of an epoch ends, every so many minutes within long
-ones, and when the run is told to stop. Besides what Lightning saves there (weights, optimiser, schedule, counts, place
+`Resumable` saves `checkpoints/last.ckpt` before every validation, every so many minutes between two of them, and when
+the run is told to stop. Besides what Lightning saves there (weights, optimiser, schedule, counts, place
 in the data) it holds the random numbers and the sums of the epoch of every process, the number of rows of metrics.csv,
 and the time spent. On a CPU the finished weights are those of an unbroken run, to the bit.
 """
@@ -116,9 +116,8 @@ class Resumable(Checkpoint):
             _stop_if(self.signals.wish or NOTHING)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save an epoch that ended without validation, now that its metrics are in the files too."""
-        if trainer.global_step:
-            wish = _highest(trainer, self._wish())
+        """Save after an epoch that was not validated, if it is time, now that its metrics are in the files too."""
+        if trainer.global_step and (wish := _highest(trainer, self._wish())):
             self._save(trainer, "between epochs")
             _stop_if(wish)
 
