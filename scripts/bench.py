@@ -19,9 +19,11 @@ from __future__ import annotations
 import argparse
 import platform
 import random
+import shlex
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -52,6 +54,7 @@ class Shape:
     num_heads: int
     num_classes: int
     batches: tuple[int, ...]
+    batches_on_gpu: tuple[int, ...]
 
     def config(self, **changes: Any) -> ViTConfig:
         """The same in our words."""
@@ -60,9 +63,9 @@ class Shape:
 
 
 SHAPES = (
-    Shape("Ti/16", 224, 16, 192, 12, 3, 1000, (1, 8, 32)),
-    Shape("S/16", 224, 16, 384, 12, 6, 1000, (1, 8, 32)),
-    Shape("32px/4", 32, 4, 192, 9, 3, 10, (128,)),
+    Shape("Ti/16", 224, 16, 192, 12, 3, 1000, (1, 8, 32), (32, 256)),
+    Shape("S/16", 224, 16, 384, 12, 6, 1000, (1, 8, 32), (32, 256)),
+    Shape("32px/4", 32, 4, 192, 9, 3, 10, (128,), (128, 1024)),
 )
 
 
@@ -131,6 +134,7 @@ CONTESTANTS: tuple[Callable[[Shape], nn.Module], ...] = (
     ours_without_class_token,
     simple_vit,
 )
+PEERS = [build.__name__ for build in CONTESTANTS if build not in {ours, timm, ours_without_class_token}]
 
 
 class _Logits(nn.Module):
@@ -177,6 +181,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="shapes whose name begins so")
     parser.add_argument("--batch", type=int, nargs="+", help="these batch sizes alone")
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), help="this number type alone")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=PEERS, help="beside timm; default: all")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -184,15 +190,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="Markdown file; default: only where all cells are run")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    whole = args.only is None and args.batch is None
+    whole = len(sys.argv) == 1
     output = args.output or (Path("docs/results/bench-backbone.md") if whole else None)
     peaks = {dtype: peak_flops(dtype, args.device) for dtype in (torch.float32, torch.bfloat16)}
     lines = [*header(args, peaks), ""]
-    names = [build.__name__ for build in CONTESTANTS if build is not timm]
+    names = [build.__name__ for build in contestants(args.peers) if build is not timm]
     columns = ["cell", *names, "ours against the best", "without class token against simple_vit", "ours, of peak"]
     lines += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     print("\n".join(lines), flush=True)
-    for cell in cells(args.only, args.batch):
+    for cell in cells(args):
         lines.append(row(cell, args, peaks[cell.dtype]))
         print(lines[-1], flush=True)
         if output is not None:
@@ -200,15 +206,22 @@ def main() -> None:
             output.write_text("\n".join(lines) + "\n")
 
 
-def cells(only: str | None, batches: list[int] | None) -> Iterator[Cell]:
+def contestants(peers: Collection[str]) -> list[Callable[[Shape], nn.Module]]:
+    """Ours, timm and the peers that were asked for; ours without class token is there for SimpleViT."""
+    asked = {"ours", "timm", *peers, *(["ours_without_class_token"] if "simple_vit" in peers else [])}
+    return [build for build in CONTESTANTS if build.__name__ in asked]
+
+
+def cells(args: argparse.Namespace) -> Iterator[Cell]:
     """The cells that were asked for."""
     for shape in SHAPES:
-        for size in shape.batches:
-            if (only and not shape.name.startswith(only)) or (batches and size not in batches):
+        for size in shape.batches_on_gpu if args.device == "cuda" else shape.batches:
+            if (args.only and not shape.name.startswith(args.only)) or (args.batch and size not in args.batch):
                 continue
             for training in (False, True):
                 for dtype in (torch.float32, torch.bfloat16):
-                    yield Cell(shape, size, training, dtype)
+                    if args.dtype in (None, _short(dtype)):
+                        yield Cell(shape, size, training, dtype)
 
 
 def header(args: argparse.Namespace, peaks: dict[torch.dtype, float]) -> list[str]:
@@ -219,7 +232,7 @@ def header(args: argparse.Namespace, peaks: dict[torch.dtype, float]) -> list[st
     return [
         "# The backbone against the other libraries",
         "",
-        f"`python scripts/bench.py{' --compile' if args.compile else ''}` on {device}; {libraries}, transformers "
+        f"`{shlex.join(['python', *sys.argv])}` on {device}; {libraries}, transformers "
         f"{version('transformers')}; {args.rounds} rounds; matrix peak in GFLOP/s: {measured}.",
         "",
         "Speed as a ratio to timm in the same round: median (quartiles); above 1 is faster. Then ours against the one",
@@ -235,7 +248,7 @@ def row(cell: Cell, args: argparse.Namespace, peak: float) -> str:
     images = torch.randn(cell.batch, 3, size, size, device=args.device)
     labels = torch.randint(0, cell.shape.num_classes, (cell.batch,), device=args.device)
     steps: dict[str, Callable[[], None]] = {}
-    for build in CONTESTANTS:
+    for build in contestants(args.peers):
         model = build(cell.shape).to(args.device).train(cell.training)
         if args.compile:
             model.compile()
@@ -254,7 +267,7 @@ def row(cell: Cell, args: argparse.Namespace, peak: float) -> str:
     best = max(others, key=lambda name: statistics.median(_ratios(seconds[REFERENCE], seconds[name])))
     written = [_ratio(seconds[REFERENCE], own) for name, own in seconds.items() if name != REFERENCE]
     written.append(f"{_ratio(seconds[best], seconds['ours'])} {best}")
-    written.append(_ratio(seconds["simple_vit"], seconds["ours_without_class_token"]))
+    written.append(_ratio(seconds["simple_vit"], seconds["ours_without_class_token"]) if "simple_vit" in steps else "")
     share = flops / statistics.median(seconds["ours"]) / peak
     return f"| {cell.name} | " + " | ".join(written) + f" | {100 * share:.0f} % |"
 
