@@ -1,12 +1,14 @@
 """How fast images come: ours, timm's and torchvision's pipelines side by side, in one process, one thread.
 
     python scripts/bench_data.py [--photographs FOLDER] [--rounds 7] [--output docs/results/bench-data.md]
+    python scripts/bench_data.py --device cuda [--output docs/results/bench-data-gpu.md]
 
 Photographs are 500 x 375 JPEGs of quality 90, made of those in FOLDER or of smooth noise in a temporary folder; each
 pipeline decodes, crops at random, mirrors and ends in what it hands to the device, those with a cache in their second
 and later epochs. Small images are 32 x 32, of random pixels; each pipeline ends in a batch of 128 on the training
 device. The pipelines take turns within every round, so that other work on the machine slows all of them; figures are
-medians, ratios medians of the rounds' ratios with their quartiles.
+medians, ratios medians of the rounds' ratios with their quartiles. On a GPU only small images are measured, which are
+held and changed there; photographs are read by the processor wherever one trains.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -50,24 +53,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, help="folder of photographs; without it they are made of noise")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where small images are held")
     parser.add_argument("--output", type=Path, help="Markdown file for the tables")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        files = make_photographs(Path(folder), args.photographs)
-        size = sum(file.stat().st_size for file in files) / len(files) / 1024
-        tables = [
-            f"## Photographs: 500 x 375 JPEG of {size:.0f} KB to 224 x 224, images/s of one worker\n",
-            table(take_turns(photograph_pipelines(files), args.rounds), "timm"),
-            "\n## Small images: 32 x 32, batches of 128, images/s of one thread\n",
-            table(take_turns(small_pipelines(), args.rounds), "DataLoader, crop + flip"),
-            "\n## Share of a training step of a ViT of 4.0 M parameters (patch 4, batch 128, fp32)\n",
-            share_of_a_step(),
-        ]
-    report = "\n".join([heading(), *tables])
+    device = torch.device(args.device)
+    tables = of_photographs(args.photographs, args.rounds) if device.type == "cpu" else []
+    tables += [
+        f"\n## Small images: 32 x 32, batches of {BATCH}, images/s\n",
+        table(take_turns(small_pipelines(device), args.rounds, device), "DataLoader, crop + flip"),
+        "\n## What loading takes of a training step of a ViT of 4.0 M parameters (patch 4, width 192, 9 blocks)\n",
+        *shares_of_a_step(device),
+    ]
+    report = "\n".join([heading(device), *tables])
     print(report)
     if args.output:
         args.output.write_text(report + "\n", encoding="utf-8")
+
+
+def of_photographs(originals: Path | None, rounds: int) -> list[str]:
+    """The table of files."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = make_photographs(Path(folder), originals)
+        size = sum(file.stat().st_size for file in files) / len(files) / 1024
+        return [
+            f"## Photographs: 500 x 375 JPEG of {size:.0f} KB to 224 x 224, images/s of one worker\n",
+            table(take_turns(photograph_pipelines(files), rounds, torch.device("cpu")), "timm"),
+        ]
 
 
 def make_photographs(folder: Path, originals: Path | None) -> list[Path]:
@@ -142,7 +154,7 @@ class SmallImages(Dataset[Any]):
         return self.transform(self.images[index]), 0
 
 
-def small_pipelines() -> dict[str, Pipeline]:
+def small_pipelines(device: torch.device) -> dict[str, Pipeline]:
     """Shift by 4 pixels and flip, and more, by a DataLoader without workers and by lookup."""
     images = torch.randint(0, 256, (SMALL, 3, 32, 32), dtype=torch.uint8)
     labels = torch.arange(SMALL) % 10
@@ -153,21 +165,21 @@ def small_pipelines() -> dict[str, Pipeline]:
 
     def loader(*changes: Any) -> Pipeline:
         data = DataLoader(SmallImages(images, v2.Compose([*crop, *changes, *ending])), batch_size=BATCH, shuffle=True)
-        return lambda: sum(len(batch) for batch, _ in data)
+        return lambda: sum(len(batch.to(device)) for batch, _ in data)
 
     def held(floats: bool = True, **changes: Any) -> Pipeline:
         change = Augmentation(shift=4, flip=0.5, **changes)
-        reader, left = HeldReader(images, labels, torch.device("cpu"), change), Augmentation(**changes)
+        reader = HeldReader(images, labels, device, change)
 
         def one_pass() -> int:
-            count = 0
+            images_seen = 0
             for number, (batch, targets) in enumerate(reader.read(order, 0, 0)):
                 key = BatchKey(0, 0, number)
                 if floats:
-                    ready = normalise(augment_batch(batch, left, key), spec)
-                    mix_batch(ready, targets, left, 10, key)
-                count += len(batch)
-            return count
+                    ready = normalise(augment_batch(batch, reader.left, key), spec)
+                    mix_batch(ready, targets, reader.left, 10, key)
+                images_seen += len(batch)
+            return images_seen
 
         return one_pass
 
@@ -183,17 +195,25 @@ def small_pipelines() -> dict[str, Pipeline]:
     }
 
 
-def take_turns(pipelines: dict[str, Pipeline], rounds: int) -> dict[str, list[float]]:
+def take_turns(pipelines: dict[str, Pipeline], rounds: int, device: torch.device) -> dict[str, list[float]]:
     """Images a second of every pipeline in every round."""
     for pipeline in pipelines.values():
         pipeline()
     speeds: dict[str, list[float]] = {name: [] for name in pipelines}
     for _ in range(rounds):
         for name, pipeline in pipelines.items():
-            start = time.process_time()
-            count = pipeline()
-            speeds[name].append(count / (time.process_time() - start))
+            start = clock(device)
+            images = pipeline()
+            speeds[name].append(images / (clock(device) - start))
     return speeds
+
+
+def clock(device: torch.device) -> float:
+    """Seconds: of this process on the processor, or until a GPU has done all it was told to."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def table(speeds: dict[str, list[float]], baseline: str) -> str:
@@ -206,41 +226,83 @@ def table(speeds: dict[str, list[float]], baseline: str) -> str:
     return "\n".join(lines)
 
 
-def share_of_a_step() -> str:
-    """What loading a batch, crop + flip + TrivialAugment + mixup, takes of a training step with it."""
-    model = create_model("vit_tiny_patch16_224", image_size=32, patch_size=4, depth=9, num_classes=10)
-    change = {"mixup": 0.8, "policy": "trivial"}
-    load, steps = small_step(change), []
-    for _ in range(3):
-        start = time.process_time()
-        images, targets = load()
-        loaded = time.process_time()
-        torch.nn.functional.cross_entropy(model(images), targets).backward()
-        steps.append((loaded - start, time.process_time() - start))
-    share = statistics.median(part / whole for part, whole in steps)
-    return f"{share:.1%} of {statistics.median(whole for _, whole in steps):.2f} s, on this CPU."
+def shares_of_a_step(device: torch.device) -> list[str]:
+    """What loading takes of a training step: of the time on a processor; on a GPU, of the time until it is done."""
+    settings: dict[str, Any] = {"image_size": 32, "patch_size": 4, "depth": 9, "num_classes": 10}
+    torch.manual_seed(0)
+    on_gpu = device.type == "cuda"
+    model = create_model("vit_tiny_patch16_224", **settings).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    if on_gpu:
+        model.compile(dynamic=False)
+    lines = ["| images in a batch, changes | step, ms | of which loading |", "|---|--:|--:|"]
+    for batch in (128, 512) if on_gpu else (128,):
+        for name, changes in CHANGES.items():
+            load = batches(Augmentation(shift=4, flip=0.5, **changes), batch, device)
+            ready = load()
+
+            def train(make: Callable[[], tuple[torch.Tensor, torch.Tensor]], number: int) -> tuple[float, float]:
+                """Seconds a step, and of them those until the batch is there."""
+                loading, start = 0.0, clock(device)
+                for _ in range(number):
+                    before = time.process_time()
+                    images, targets = make()
+                    loading += time.process_time() - before
+                    with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu):
+                        loss = torch.nn.functional.cross_entropy(model(images), targets)
+                    loss.backward()
+                    optimizer.step()
+                    optimizer.zero_grad()
+                return (clock(device) - start) / number, loading / number
+
+            train(load, 50 if on_gpu else 1)
+            seconds, shares = [], []
+            for _ in range(5 if on_gpu else 2):
+                step, loading = train(load, 50 if on_gpu else 1)
+                if on_gpu:  # which works at both at a time: what a step takes longer than one with the same batch
+                    loading = step - train(lambda ready=ready: ready, 50)[0]
+                seconds.append(step)
+                shares.append(loading / step)
+            step, share = statistics.median(seconds), statistics.median(shares)
+            lines.append(f"| {batch}, {name} | {1e3 * step:.2f} | {share:.1%} |")
+    return lines
 
 
-def small_step(change: dict[str, Any]) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
-    """A function that makes one training batch."""
-    images = torch.randint(0, 256, (SMALL, 3, 32, 32), dtype=torch.uint8)
+CHANGES: dict[str, dict[str, Any]] = {
+    "crop + flip": {},
+    "crop + flip + mixup/CutMix": {"mixup": 0.8, "cutmix": 1.0},
+    "crop + flip + TrivialAugment + mixup": {"policy": "trivial", "mixup": 0.8},
+    "crop + flip + RandAugment + erasing + mixup/CutMix": {
+        "policy": "randaugment",
+        "erase": 0.25,
+        "mixup": 0.8,
+        "cutmix": 1.0,
+    },
+}
+
+
+def batches(change: Augmentation, size: int, device: torch.device) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
+    """A function that makes the next training batch."""
+    images = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8)
     spec = Preprocessing(image_size=(32, 32), mean=MEAN, std=STD)
-    reader = HeldReader(
-        images, torch.arange(SMALL) % 10, torch.device("cpu"), Augmentation(shift=4, flip=0.5, **change)
-    )
-    batches = reader.read(Order(num_images=SMALL, batch_size=BATCH), 0, 0)
+    reader = HeldReader(images, torch.arange(len(images)) % 10, device, change)
+    order = Order(num_images=len(images), batch_size=size)
+    keys = (BatchKey(0, epoch, number) for epoch in count() for number in range(len(order)))
+    read = (batch for epoch in count() for batch in reader.read(order, epoch, 0))
 
     def load() -> tuple[torch.Tensor, torch.Tensor]:
-        batch, labels = next(batches)
-        left, key = Augmentation(**change), BatchKey(0, 0, 0)
-        return mix_batch(normalise(augment_batch(batch, left, key), spec), labels, left, 10, key)
+        (taken, labels), key = next(read), next(keys)
+        return mix_batch(normalise(augment_batch(taken, reader.left, key), spec), labels, reader.left, 10, key)
 
     return load
 
 
-def heading() -> str:
+def heading(device: torch.device) -> str:
     """Where and with what it was measured."""
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}, timm {timm.__version__}"
+    if device.type == "cuda":
+        where = f"`python scripts/bench_data.py --device cuda`, {torch.cuda.get_device_name(device)}, {versions}"
+        return f"# How fast images come on a GPU\n\n{where}. Steps in bf16, compiled.\n"
     return (
         f"# How fast images come\n\n`python scripts/bench_data.py`, one thread, {platform.machine()}, {versions}, "
         f"Pillow {Image.__version__}. CPU seconds of this process; other work counts by the caches it takes.\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ class HeldReader:
         self.crops = Crops(images.to(device), augmentation)
         self.labels = labels.to(device)
         self.policy = augmentation.policy
+        self.left = replace(augmentation, shift=0, flip=0.0, policy="none")
+        """What is still to be done with the batches."""
         self.at_once = images[0].numel() if device.type == "cpu" else _AT_ONCE
         """Bytes of images that are changed together, one batch at least."""
 

@@ -303,8 +303,9 @@ class ImageDataModule(L.LightningDataModule):
         if hold == "auto":
             hold = fits(images, self.augmentation, self._device)
         if hold:
-            self._left = replace(self.augmentation, shift=0, flip=0.0, policy="none")
-            return HeldReader(images, labels, self._device, self.augmentation)
+            reader = HeldReader(images, labels, self._device, self.augmentation)
+            self._left = reader.left
+            return reader
         in_memory = TensorImages(images, labels)
         return WorkerReader(in_memory, self.num_workers, self._device.type == "cuda", self.timeout)
 
