@@ -1,9 +1,8 @@
 """A checkpoint is written whole or not at all, and a damaged one is known for what it is."""
 
 import pickle
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,29 +39,21 @@ def test_the_newest_checkpoint_and_the_one_before_it_are_kept(last: Path) -> Non
     assert len(list(last.parent.iterdir())) == 2
 
 
-WRITER = """
-import sys, torch
-from pathlib import Path
-from vit.train.checkpoints import AtomicCheckpointIO
-path, step = Path(sys.argv[1]), int(sys.argv[2])
-while True:
-    step += 1
-    checkpoint = {"state_dict": {"weight": torch.full((1_000_000,), float(step))}, "global_step": step, "loops": {}}
-    AtomicCheckpointIO().save_checkpoint(checkpoint, path)
-    print(step, flush=True)
-"""
-
-
-@pytest.mark.slow  # a fresh import of torch for every kill; scripts/kill.py does it 200 times
-def test_killing_the_writer_at_any_moment_breaks_nothing(last: Path) -> None:
+def test_killing_the_writer_at_any_moment_breaks_nothing(last: Path, copy_of_process: Callable[..., Any]) -> None:
     written = 0
-    for kill in range(3):
-        command = [sys.executable, "-c", WRITER, str(last), str(written)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            time.sleep(0.003 * kill)
-            writer.kill()
+
+    def write(say: Callable[[str], object]) -> None:
+        step = written
+        while True:
+            step += 1
+            AtomicCheckpointIO().save_checkpoint(state(step, size=1_000_000), last)
+            say(str(step))
+
+    for kill in range(10):  # scripts/kill.py does it 200 times
+        writer = copy_of_process(write)
+        assert writer.said.readline()
+        time.sleep(0.003 * kill)
+        writer.kill()
         found = newest_whole(last.parents[1], print)
         assert found is not None
         assert found[1]["global_step"] > written

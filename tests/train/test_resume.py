@@ -1,7 +1,6 @@
 """A run that is stopped or killed anywhere and gone on with is the unbroken run, to the bit."""
 
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from vit.train.checkpoints import FINISHED, LAST, PREVIOUS, read_checkpoint
 from vit.train.flags import seconds
+from vit.train.folder import locked
 from vit.train.run import Run, fit
 from vit.train.signals import TERMINATED, Stopped
 
@@ -255,20 +255,19 @@ def test_a_damaged_last_checkpoint_is_said_and_the_one_before_it_gone_on_from(
     assert_same_run(run.folder, unbroken())
 
 
-def test_a_folder_in_which_a_process_trains_is_refused_to_others(stopped: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from vit.train.folder import locked\n"
-        "with locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(600)"
-    )
-    other = subprocess.Popen([sys.executable, "-c", code, str(stopped)], stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None
-    other.stdout.readline()
-    try:
-        with pytest.raises(FileExistsError, match=rf"is being trained in now, by process {other.pid}; stop that first"):
-            fit(Run(["--resume", str(stopped)], epoch_lines=False))
-    finally:
-        other.kill()
-        other.communicate()
+def test_a_folder_in_which_a_process_trains_is_refused_to_others(
+    stopped: Path, copy_of_process: Callable[..., Any]
+) -> None:
+    def train(say: Callable[[str], object]) -> None:
+        with locked(stopped):
+            say("locked")
+            time.sleep(600)
+
+    other = copy_of_process(train)
+    assert other.said.readline() == "locked\n"
+    with pytest.raises(FileExistsError, match=rf"is being trained in now, by process {other.pid}; stop that first"):
+        fit(Run(["--resume", str(stopped)], epoch_lines=False))
+    other.kill()
     fit(Run(["--resume", str(stopped)], epoch_lines=False))  # the lock went with the process that was killed
 
 
