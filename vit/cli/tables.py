@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vit.cli.columns import aligned
 from vit.train.seeds import FIGURES, spread
 
 SHOWN = 20
@@ -72,15 +73,3 @@ def table_of_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
 def written(name: str, value: float, unit: bool = True) -> str:
     """A figure as it is read: shares in percent."""
     return f"{value:.4f}" if name in PLAIN else f"{100 * value:.2f}" + (" %" if unit else "")
-
-
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Columns as wide as they need; the first one to the left, numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
