@@ -41,7 +41,8 @@ def remover(
                 f"fill='drop' leaves tokens out, which {type(model).__name__} cannot; load_model makes a ViT of it, "
                 "or fill 'black', 'mean' or 'blur'."
             )
-        return lambda gone: model.classify(model.encode_some(images, _others(gone, grid[0] * grid[1])))
+        num_patches, num_wanted = grid[0] * grid[1], model.pool.num_read
+        return lambda gone: model.classify(model.encode_some(images, _others(gone, num_patches), num_wanted))
     background = filled(images, grid, fill, preprocessing)
     return lambda gone: model(torch.where(_pixels(gone, grid, images), background, images))
 

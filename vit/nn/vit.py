@@ -87,7 +87,9 @@ class ViT(nn.Module):
         """
         return self._pass_blocks(*self._enter(images, self.grid_of(images)), attend, num_wanted)
 
-    def encode_some(self, images: Float[Tensor, "b c h w"], kept: Int[Tensor, "b kept"]) -> Float[Tensor, "b m d"]:
+    def encode_some(
+        self, images: Float[Tensor, "b c h w"], kept: Int[Tensor, "b kept"], num_wanted: int | None = None
+    ) -> Float[Tensor, "b m d"]:
         """What `encode` returns if the model is shown only some patches of each image, every one at its own place.
 
         The others are not painted over but absent, which is a ViT's own way not to see something (Jain et al. 2022,
@@ -96,6 +98,7 @@ class ViT(nn.Module):
         Args:
             images: as for `forward`.
             kept: numbers of the patches to show, in reading order from 0, as many in every image.
+            num_wanted: as for `encode`, of the tokens that are shown.
 
         Raises:
             ValueError: as `encode`.
@@ -106,7 +109,7 @@ class ViT(nn.Module):
         tokens = tokens.gather(1, repeat(shown, "b m -> b m d", d=tokens.shape[-1]))
         if rotation is not None:
             rotation = rotation.of(shown)
-        return self._pass_blocks(tokens, rotation)
+        return self._pass_blocks(tokens, rotation, num_wanted=num_wanted)
 
     def embed(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         """Tokens as they enter the first block."""
