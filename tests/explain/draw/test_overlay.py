@@ -122,6 +122,14 @@ def test_a_narrow_picture_has_room_for_its_words() -> None:
     assert page.width > 700
 
 
+def test_a_map_of_nothing_is_said_to_be_one(written: list[str]) -> None:
+    nothing = a_map(scores=torch.zeros(3, 5), scale=Scale(greatest=0.0))
+    draw(picture(), [[nothing]], "", "").render()
+    assert "0 everywhere" in written
+    draw(picture(), [[a_map(scores=torch.zeros(3, 5), scope="one scale for all 2 maps")]], "", "").render()
+    assert any("share of each patch, 0 everywhere; one scale for all 2 maps" in words for words in written)
+
+
 def test_flat_and_empty_maps_can_be_drawn() -> None:
     for scores in (torch.full((3, 5), 1 / 15), torch.zeros(3, 5)):
         draw(picture(), [[a_map(scores=scores, scale=Scale.of([scores.numpy()]))]], "", "").render()

@@ -74,7 +74,7 @@ def film_frames(
         sheet = Sheet(2 * MARGIN + 2 * column + GAP)
         wide, right = sheet.width - 2 * MARGIN, MARGIN + column + GAP
         top = sheet.text(title, MARGIN, MARGIN, wide, size=HEADING, bold=True) + 8
-        sheet.text("what the model saw", MARGIN, top, column)
+        sheet.text("what the model saw, in greys", MARGIN, top, column)
         top = (
             sheet.text(
                 f"rollout after layer {layer} ({first} to {first + len(maps) - 1})", right, top, column, bold=True

@@ -58,6 +58,8 @@ class Map:
     def range(self) -> str:
         """What stands under the colour bar."""
         what = "share of each patch" if self.scale.unit == "share" else "score of each patch"
+        if self.scale.greatest and not self.scores.any():  # the bar shows the colours of other maps
+            what += ", 0 everywhere"
         return f"{what}; {self.scope}"
 
 

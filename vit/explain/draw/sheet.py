@@ -65,7 +65,12 @@ class Sheet:
         return self._grown(top + len(lines) * line_height(size))
 
     def bar(self, scale: Scale, left: int, top: int, width: int) -> int:
-        """The colours of a scale from its least score to its greatest, with numbers; returns where it ends."""
+        """The colours of a scale from its least score to its greatest, with numbers; returns where it ends.
+
+        Where every score is 0, there are no colours to tell apart, and that is said instead.
+        """
+        if scale.greatest == 0:
+            return self.text("0 everywhere", left, top, width)
         ramp = scale.colours(np.linspace(scale.least, scale.greatest, width))
         bottom = self.picture(np.repeat(ramp[None], 12, axis=0), left, top)
         numbers = (scale.least, (scale.least + scale.greatest) / 2, scale.greatest)
