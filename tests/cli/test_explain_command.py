@@ -200,8 +200,8 @@ def test_what_was_drawn_is_not_explained_when_its_folder_is_searched(
 ) -> None:
     write_image("photos/1.png", (8, 8), "L")
     flags = ["--output", str(tmp_path / "photos")]
-    for _ in range(2):
-        code, printed, _ = draw(*flags, images=[str(tmp_path / "photos")])
+    for into in (flags, flags, []):
+        code, printed, _ = draw(*into, images=[str(tmp_path / "photos")])
         assert (code, printed) == (0, ["1.rollout.png"])
     code, _, errors = draw(*flags, images=[str(tmp_path / "photos" / "1.rollout.png")])
     assert code == 2
@@ -226,6 +226,8 @@ def test_what_was_drawn_is_not_explained_when_its_folder_is_searched(
         (["--heads", "--residual", "0.2"], "--residual is for --overlay: a setting of"),
         (["--heads", "--method", "chefer"], "--method changes nothing here; it is for --overlay or --evaluate."),
         (["--html", "--shared-scale"], "--shared-scale changes nothing here; it is for --overlay or --heads."),
+        (["--labels", "x.csv"], "--labels changes nothing here; it is for --evaluate."),
+        (["--fills", "drop"], "--fills changes nothing here; it is for --evaluate."),
         (["--film", "webp"], "--film changes nothing here; it is for --growth."),
         (["--xray", "--opacity", "0.5"], "--opacity changes nothing here; it is for --overlay or --growth."),
         (["--opacity", "7"], "opacity=7.0 must be from 0 (only the picture) to 1 (only the map)."),
@@ -252,6 +254,19 @@ def test_a_method_whose_package_is_missing_is_answered_with_how_to_get_it(
     code, _, errors = draw("--method", "rollout", "occlusion")
     assert code == 2
     assert errors == "error: --method occlusion needs captum, which is missing: pip install 'plain-vit[captum]'.\n"
+
+
+def test_images_after_a_flag_that_takes_all_words_are_told_where_to_stand(
+    finished_run: Any, write_image: WriteImage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digit = write_image("digit.png", (8, 8), "L")
+    assert main(["explain", "--model", finished_run.model, "--method", "rollout", digit]) == 2
+    assert capsys.readouterr().err == (
+        "error: no images: --method takes all words up to the next flag, so images come first, as in "
+        "`vit explain IMAGES --model MODEL --method ...`.\n"
+    )
+    assert main(["explain", "--method", "rollout"]) == 2
+    assert "missing: images, --model" in capsys.readouterr().err
 
 
 def test_a_folder_without_images_is_refused(draw: Draw, tmp_path: Path) -> None:

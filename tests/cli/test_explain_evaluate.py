@@ -46,7 +46,7 @@ def evaluate(
     return call
 
 
-def test_table_verdicts_json_and_curves_are_given(evaluate, tmp_path):
+def test_table_verdicts_json_and_curves_are_given(evaluate, finished_run, tmp_path):
     code, out, err = evaluate("--method", "rollout", "chefer", "--fills", "mean")
     assert (code, err) == (0, "")
     lines = out.splitlines()
@@ -59,6 +59,7 @@ def test_table_verdicts_json_and_curves_are_given(evaluate, tmp_path):
     rollout = next(each for each in written["results"] if each["method"] == "rollout")
     assert rollout["gap"]["mean"] == pytest.approx(rollout["insertion"]["mean"] - rollout["deletion"]["mean"])
     assert written["likeness"]["rollout"]["other_class"] == 1.0
+    assert written["model"] == f"{Path(finished_run.model).parent.name}/model"
     assert abs(written["likeness"]["chefer"]["other_class"]) < 1.0
     with Image.open(tmp_path / "maps" / "faithfulness.png") as picture:
         assert picture.width > 1000
@@ -97,7 +98,9 @@ def test_a_bad_file_is_named_and_the_others_are_measured(evaluate, photos):
         (["--heads"], "leave out --heads"),
         (["--npy"], "leave out --npy"),
         (["--method", "rolout"], "rollout"),
-        (["--labels", "nowhere.csv"], "nowhere.csv"),
+        (["--labels", "nowhere.csv"], "--labels nowhere.csv does not exist"),
+        (["--labels", "{folder}/photos"], "photos has no table"),
+        (["--labels", "{folder}"], "labels.csv, part.csv, wrong.csv; name one."),
         (["--labels", "{folder}/labels.csv"], "name one with --label-column"),
         (["--labels", "{folder}/part.csv"], "no label of 2 of 3 images"),
         (["--labels", "{folder}/wrong.csv"], "there is no class 'cat'"),
@@ -113,6 +116,25 @@ def test_wrong_use_is_one_line(evaluate, tmp_path, flags, sentence):
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert sentence in err
+
+
+def test_where_no_image_can_be_read_that_is_all_that_is_said(evaluate, photos, tmp_path):
+    for path in photos.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    code, out, err = evaluate("--fills", "black")
+    assert (code, out, err.count("\n")) == (2, "", 3)
+    assert "no images" not in err
+    assert not (tmp_path / "maps").exists()
+
+
+def test_of_few_images_nothing_is_concluded(evaluate, photos):
+    assert "3 images are too few to say whether a method is better than chance" in evaluate("--fills", "mean")[1]
+    for name in ("3/a.png", "3/b.png"):
+        (photos / name).unlink()
+    out = evaluate("--fills", "mean")[1]
+    assert out.startswith("1 image, with labels")
+    assert "1 image is too few to say" in out
+    assert "beats" not in out
 
 
 def test_somebody_elses_file_is_not_overwritten(evaluate, tmp_path):

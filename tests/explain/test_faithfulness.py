@@ -110,7 +110,7 @@ def test_the_interval_is_that_of_a_mean():
 
 
 def test_an_advantage_is_positive_where_a_method_is_better_whichever_way_the_measure_goes():
-    falls, stays = torch.tensor([[1.0, 0.1, 0.1, 0.0]] * 4), torch.tensor([[1.0, 0.9, 0.9, 0.0]] * 4)
+    falls, stays = torch.tensor([[1.0, 0.1, 0.1, 0.0]] * 10), torch.tensor([[1.0, 0.9, 0.9, 0.0]] * 10)
     good, bad = curves("good", falls, stays), curves("bad", stays, falls)
     for measure in ("deletion", "insertion", "positive", "negative", "gap"):
         assert advantage(good, bad, measure).low > 0
@@ -118,8 +118,8 @@ def test_an_advantage_is_positive_where_a_method_is_better_whichever_way_the_mea
 
 
 def test_a_method_that_does_not_beat_chance_is_said_so_and_one_that_does_is_not():
-    falls, stays = torch.tensor([[1.0, 0.1, 0.0]] * 4), torch.tensor([[1.0, 0.9, 0.0]] * 4)
-    even = torch.tensor([[1.0, 0.5, 0.0]] * 4)
+    falls, stays = torch.tensor([[1.0, 0.1, 0.0]] * 10), torch.tensor([[1.0, 0.9, 0.0]] * 10)
+    even = torch.tensor([[1.0, 0.5, 0.0]] * 10)
     priors = [curves(name, even, even) for name in ("chance", "centre")] + [curves("energy", falls, stays)]
     good, useless = curves("good", falls - 0.05, stays), curves("useless", even, even)
     said = verdicts([good, useless, *priors])
@@ -132,11 +132,17 @@ def test_a_method_that_does_not_beat_chance_is_said_so_and_one_that_does_is_not(
 
 
 def test_a_verdict_names_the_fills_in_which_a_method_fails():
-    falls, stays = torch.tensor([[1.0, 0.1, 0.0]] * 4), torch.tensor([[1.0, 0.9, 0.0]] * 4)
-    even = torch.tensor([[1.0, 0.5, 0.0]] * 4)
+    falls, stays = torch.tensor([[1.0, 0.1, 0.0]] * 10), torch.tensor([[1.0, 0.9, 0.0]] * 10)
+    even = torch.tensor([[1.0, 0.5, 0.0]] * 10)
     priors = [curves(name, even, even, fill) for name in ("chance", "centre", "energy") for fill in ("black", "drop")]
     seen = [curves("a", falls, stays, "black"), curves("a", even, even, "drop")]
     assert all(", fill drop: " in sentence for sentence in verdicts([*seen, *priors]))
+
+
+def test_of_fewer_than_ten_images_nothing_is_concluded_however_good_a_method_looks():
+    falls, stays = torch.tensor([[1.0, 0.1, 0.0]] * 9), torch.tensor([[1.0, 0.9, 0.0]] * 9)
+    seen = [curves("good", falls, stays), *(curves(name, stays, falls) for name in ("chance", "centre", "energy"))]
+    assert verdicts(seen) == ["9 images are too few to say whether a method is better than chance; give 10 or more."]
 
 
 def test_curves_of_two_fills_are_not_compared():

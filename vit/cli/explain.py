@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import Namespace
 from PIL import Image
 
-from vit.cli.explain_flags import KINDS, check, explain_parser
+from vit.cli.explain_flags import KINDS, check, parsed
 from vit.cli.explain_settings import class_index, given_settings
 from vit.cli.explain_work import Wish
 from vit.explain.draw.files import require_free, save_index, stems, without_ours
@@ -22,12 +22,12 @@ from vit.predict import Failure, Predictor, find_images
 
 def run(arguments: list[str]) -> int:
     """Draw; exit code 1 where a file could not be read (named on stderr, the others drawn), 2 where none could."""
-    args = explain_parser().parse_args(arguments)
+    args = parsed(arguments)
     kinds = [kind for kind in (*KINDS, "evaluate") if args[kind]] or ["overlay"]
     methods = list(dict.fromkeys(args.method or ["rollout"])) if {"overlay", "evaluate"} & set(kinds) else []
     check(args, kinds, methods)
     settings = given_settings(args, [*methods, *(["rollout"] if "growth" in kinds else [])])
-    paths = list(dict.fromkeys(without_ours(find_images(args.images), Path(args.output))))
+    paths = list(dict.fromkeys(without_ours(find_images(args.images))))
     if not paths:
         raise ValueError("these images were all drawn by vit explain; give it the photographs themselves.")
     look = Look(opacity=OPACITY if args.opacity is None else args.opacity, smooth=args.smooth)
@@ -68,7 +68,7 @@ class Pictures:
 
 
 def _evaluate(args: Namespace, pictures: Pictures, settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Find out the labels, then measure."""
+    """Find out the labels, then measure, if there is a picture."""
     from vit.cli.explain_evaluate import evaluate, labels_by_folder, labels_by_table
 
     card = pictures.predictor.card
@@ -76,7 +76,10 @@ def _evaluate(args: Namespace, pictures: Pictures, settings: Mapping[str, Mappin
         labels = labels_by_folder(pictures.paths, card)
     else:
         labels = labels_by_table(pictures.paths, Path(args.labels), args.label_column, card)
-    evaluate(pictures.predictor, pictures, labels, settings, list(dict.fromkeys(args.fills)), Path(args.output))
+    if next(iter(pictures), None) is None:
+        return
+    fills = list(dict.fromkeys(args.fills or ("black", "drop")))
+    evaluate(pictures.predictor, pictures, labels, settings, fills, Path(args.output), _short(args.model))
 
 
 def _draw(args: Namespace, pictures: Pictures, wish: Wish) -> None:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vit.cli.columns import aligned
 from vit.cli.explain_settings import class_index
 from vit.data.sources.table import Columns, find_table, read_rows
 from vit.explain import METHODS
@@ -39,6 +40,7 @@ def evaluate(
     methods: Mapping[str, Mapping[str, Any]],
     fills: Sequence[Fill],
     output: Path,
+    model: str,
 ) -> None:
     """Measure, print the table and what to think of it, and write both.
 
@@ -49,25 +51,33 @@ def evaluate(
         methods: Names in `METHODS`, with settings.
         fills: What takes the place of a patch.
         output: Folder for faithfulness.json and faithfulness.png.
+        model: What the model is called in them.
     """
     report, picture = output / "faithfulness.json", output / "faithfulness.png"
     require_free([report, picture])
     batches = Batches(predictor, pictures, labels)
     curves = faithfulness(predictor.model, batches, methods, predictor.card.preprocessing, fills)
-    images = len(curves[0].probability_most_first)
+    number = len(curves[0].probability_most_first)
+    images = f"{number} image{'s' * (number != 1)}"
     likeness = _likeness(predictor, batches.first, methods)
     said = verdicts(curves)
     known = "with labels" if labels else "without labels: accuracy is agreement with the model's own prediction"
-    print(f"{images} images, {known}")
+    print(f"{images}, {known}")
     for fill in fills:
         print(f"\n{'tokens left out: drop' if fill == 'drop' else f'patches replaced by: {fill}'}")
         print(_table([each for each in curves if each.fill == fill], likeness))
     print("", *(said or ["Every method beats chance, the centre and the input's energy, by the gap."]), sep="\n")
     print("Intervals are of 95 %, by the bootstrap over images; what the figures mean: docs/explanation.md.")
-    written = {"made": MARK, "images": images, "verdicts": said, "results": [_as_json(each) for each in curves]}
+    written = {
+        "made": MARK,
+        "model": model,
+        "images": number,
+        "verdicts": said,
+        "results": [_as_json(each) for each in curves],
+    }
     text = json.dumps({**written, "likeness": likeness}, indent=1)
     write_whole(report, lambda unfinished: unfinished.write_text(text + "\n", encoding="utf-8"))
-    draw_curves(curves, f"{images} images").save(picture)
+    draw_curves(curves, f"{model}, {images}").save(picture)
     print(report, picture, sep="\n")
 
 
@@ -85,11 +95,19 @@ def labels_by_table(paths: Sequence[str], table: Path, column: str | None, card:
         FileNotFoundError: no such table.
         ValueError: an image that it does not have, or a class that the model does not have.
     """
-    file = find_table(table, None)
     try:
+        file = find_table(table, None)
         rows = read_rows(file, Columns(label=column))
-    except ValueError as error:  # in the words of a training's flags
-        raise ValueError(str(error).replace("data.columns.label", "--label-column")) from None
+    except (FileNotFoundError, ValueError) as error:  # in the words of a training's flags
+        words = {
+            "data.root=": "--labels ",
+            "choose with data.table": "name one",
+            "data.columns.label": "--label-column",
+        }
+        sentence = str(error)
+        for theirs, ours in words.items():
+            sentence = sentence.replace(theirs, ours)
+        raise type(error)(sentence) from None
     named = {(file.parent / row.path).resolve(): row.label for row in rows}
     if missing := [path for path in paths if Path(path).resolve() not in named]:
         raise ValueError(f"{file} has no label of {len(missing)} of {len(paths)} images, {missing[0]} the first.")
@@ -154,10 +172,7 @@ def _table(curves: Sequence[Curves], likeness: Mapping[str, Mapping[str, float]]
                 f"{alike['other_class']:+.2f}" if alike else "",
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join(aligned(rows))
 
 
 def _as_json(curves: Curves) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from vit.cli.explain_settings import add_settings
 from vit.explain import METHODS
@@ -31,8 +31,34 @@ CONCERNS = {
     "opacity": {"overlay", "growth"},
     "smooth": {"overlay", "growth"},
     "film": {"growth"},
+    "fills": {"evaluate"},
+    "labels": {"evaluate"},
+    "label_column": {"evaluate"},
 }
 """What a flag changes; flags that are not here change everything, or see to it themselves."""
+
+
+LISTS = ("--method", "--target", "--fills")
+"""Flags that take all words up to the next flag, images that follow them included."""
+
+
+def parsed(arguments: Sequence[str]) -> Namespace:
+    """The arguments of `vit explain`.
+
+    Raises:
+        ArgumentError: one is missing, unknown or of no use.
+        ValueError: the images came after a flag that takes all words.
+    """
+    try:
+        return explain_parser().parse_args(list(arguments))
+    except ArgumentError as error:
+        taking = [flag for flag in LISTS if flag in arguments]
+        if "missing: images;" not in str(error) or not taking:
+            raise
+        raise ValueError(
+            f"no images: {taking[0]} takes all words up to the next flag, so images come first, as in "
+            f"`vit explain IMAGES --model MODEL {taking[0]} ...`."
+        ) from None
 
 
 def explain_parser() -> ArgumentParser:
@@ -65,7 +91,7 @@ def explain_parser() -> ArgumentParser:
         help="draw no pictures, but measure how far the maps can be trusted: take patches away in their order",
     )
     parser.add_argument(
-        "--fills", type=Fill, nargs="+", default=["black", "drop"], help="what takes a patch's place in --evaluate"
+        "--fills", type=Fill, nargs="+", help="what takes a patch's place in --evaluate; black and drop where not said"
     )
     parser.add_argument(
         "--labels", type=str | None, help="table of the images' classes for --evaluate; else their folders' names"

@@ -33,6 +33,9 @@ STEPS = 11
 DRAWS = 2000
 """Of the bootstrap."""
 
+FEWEST = 10
+"""Images without which nothing is concluded: intervals by the bootstrap over fewer are much narrower than 95 %."""
+
 Measure = Literal["deletion", "insertion", "positive", "negative", "gap"]
 MEASURES: tuple[Measure, ...] = ("deletion", "insertion", "positive", "negative", "gap")
 LOW_IS_GOOD: frozenset[Measure] = frozenset({"deletion", "positive"})
@@ -184,8 +187,12 @@ def advantage(method: Curves, other: Curves, measure: Measure = "gap") -> Estima
 def verdicts(curves: Sequence[Curves]) -> list[str]:
     """A sentence for each method and prior that it does not beat by the gap, with the fills; none where all is well.
 
-    Beaten is where the interval of the advantage lies above 0.
+    Beaten is where the interval of the advantage lies above 0. Of fewer than 10 images, that is all that is said.
     """
+    images = len(curves[0].probability_most_first)
+    if images < FEWEST:
+        few = "1 image is" if images == 1 else f"{images} images are"
+        return [f"{few} too few to say whether a method is better than chance; give {FEWEST} or more."]
     by_name = {(each.method, each.fill): each for each in curves}
     fills = list(dict.fromkeys(each.fill for each in curves))
     methods = [name for name in dict.fromkeys(each.method for each in curves) if name not in PRIORS]

@@ -38,10 +38,16 @@ def is_ours(path: Path) -> bool:
     return marked.is_file() and MARK.encode() in marked.read_bytes()
 
 
-def without_ours(paths: Iterable[str], output: Path) -> list[str]:
-    """Images without those that were drawn into the output folder before: they explain, and are not to be explained."""
-    folder = output.resolve()
-    return [path for path in paths if not (folder in Path(path).resolve().parents and is_ours(Path(path)))]
+def without_ours(paths: Iterable[str]) -> list[str]:
+    """Images without those that were drawn here, into whatever folder: they explain, and are not to be explained."""
+    return [path for path in paths if not (Path(path).suffix in PICTURES and _is_readable_and_ours(Path(path)))]
+
+
+def _is_readable_and_ours(path: Path) -> bool:
+    try:
+        return is_ours(path)
+    except OSError:  # it is named when its turn comes
+        return False
 
 
 def require_free(paths: Iterable[Path]) -> None:
