@@ -6,9 +6,11 @@
     vit fit --config configs/folder.yaml --data.source shards --data.root shards
 
 Any source of `vit fit` will do. Its images are shuffled once by the seed and go into the shards as they are, byte for
-byte (those of CIFAR and the digits as PNG). What the source has as validation and test part stays so. Each shard is
-written whole or not at all, and read again by webdataset before it counts; an interrupted call goes on when it is
-repeated, and one with other settings is refused. index.json comes last: a folder without it is not finished.
+byte (those of CIFAR and the digits as PNG). What the source has as validation and test part stays so. Every image is
+decoded once: of one that cannot be read the file is named and its shard not written, or, with --on-error skip, it is
+left out, which index.json says. Each shard is written whole or not at all, and read again by webdataset before it
+counts; an interrupted call goes on when it is repeated, and one with other settings is refused. index.json comes last:
+a folder without it is not finished.
 
 Needs the package webdataset: pip install 'plain-vit[shards]'.
 """
@@ -25,6 +27,8 @@ import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -33,9 +37,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from vit.data.decode import EXTENSIONS, EncodedImage
+from vit.data.decode import EXTENSIONS, EncodedImage, UnreadableImageError, read_image
+from vit.data.photographs import OnError
 from vit.data.readers import usable_cores
-from vit.data.sources import Columns, Labelled, SourceName, open_source, stratified_split
+from vit.data.sources import Columns, Labelled, Source, SourceName, open_source, stratified_split
+from vit.data.sources.classes import listed
 from vit.data.sources.shards import FORMAT, INDEX, key, read_index
 
 BEGUN = "begun.json"
@@ -59,6 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenProcessPool:
+        print(
+            "error: a process that packs images was killed, for want of memory or by a file that the decoder does not "
+            "survive: vit data check names such files. The same call goes on.",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("interrupted: the same call goes on", file=sys.stderr)
         return 130
@@ -70,37 +83,21 @@ def make(args: argparse.Namespace) -> int:
         raise ValueError(f"which data? --source is one of {', '.join(_sources())}.")
     if args.images_per_shard < 1:
         raise ValueError(f"--images-per-shard {args.images_per_shard} must be at least 1.")
-    columns = Columns(image=args.image_column, label=args.label_column, split=args.split_column)
-    source = open_source(
-        args.source,
-        args.root,
-        test_fraction=args.test_fraction,
-        download=args.download or None,
-        table=args.table,
-        columns=None if columns == Columns() else columns,
-    )
-    parts = {"train": source.train, "val": source.val, "test": source.test}
-    if args.val_fraction is not None:
-        if source.val is not None:
-            raise ValueError(f"--val-fraction {args.val_fraction} has nothing to do: the data has a validation part.")
-        parts["train"], parts["val"] = stratified_split(source.train, args.val_fraction, args.seed, "--val-fraction")
-    plan = {
-        name: _planned(args.output, name, part, args.images_per_shard, args.seed)
-        for name, part in parts.items()
-        if part is not None
-    }
-    if not _begin(args, {name: len(part) for name, part in parts.items() if part is not None}):
+    source, parts = _open(args)
+    plan = {name: _planned(args.output, name, part, args.images_per_shard, args.seed) for name, part in parts.items()}
+    if not _begin(args, {name: len(part) for name, part in parts.items()}):
         print(f"{args.output}: finished already")
         return 0
+    print("".join(f"note: {note}\n" for note in source.notes), end="")
     shards = [shard for part in plan.values() for shard in part]
     todo = [shard for shard in shards if not _sidecar(shard.file).is_file()]
     print(f"{args.output}: {len(shards)} shards, {len(shards) - len(todo)} of them there already")
-    for number, shard in enumerate(_in_parallel(todo, args.workers), start=1):
-        print(f"{number} of {len(todo)}: {shard}", flush=True)
+    _write(todo, args)
     described = {
         name: [json.loads(_sidecar(shard.file).read_text(encoding="utf-8")) for shard in part]
         for name, part in plan.items()
     }
+    _refuse_lost_classes(parts["train"], described["train"], source.classes)
     index = {
         "format": FORMAT,
         "classes": source.classes,
@@ -113,16 +110,46 @@ def make(args: argparse.Namespace) -> int:
     for shard in shards:
         _sidecar(shard.file).unlink()
     (args.output / BEGUN).unlink()
-    print(", ".join(f"{sum(len(shard.images) for shard in part):,} images in {name}" for name, part in plan.items()))
+    for name, part in described.items():
+        print(f"{sum(len(shard['labels']) for shard in part):,} images in {name}")
+    if left_out := sum(len(shard.get("left_out", {})) for part in described.values() for shard in part):
+        print(f"left out because they cannot be read, and named in {INDEX}: {left_out:,}")
     return 0
 
 
-def write_shard(shard: Shard) -> str:
-    """Write one shard, read it again by webdataset, and put what the index needs beside it; its file's name."""
+def _open(args: argparse.Namespace) -> tuple[Source, dict[str, Labelled]]:
+    """The source, and its parts as they are to be packed."""
+    columns = Columns(image=args.image_column, label=args.label_column, split=args.split_column)
+    source = open_source(
+        args.source,
+        args.root,
+        test_fraction=args.test_fraction,
+        download=args.download or None,
+        table=args.table,
+        columns=None if columns == Columns() else columns,
+    )
+    train, val = source.train, source.val
+    if args.val_fraction is not None:
+        if val is not None:
+            raise ValueError(f"--val-fraction {args.val_fraction} has nothing to do: the data has a validation part.")
+        train, val = stratified_split(train, args.val_fraction, args.seed, "--val-fraction")
+    parts = {"train": train, "val": val, "test": source.test}
+    return source, {name: part for name, part in parts.items() if part is not None}
+
+
+def write_shard(shard: Shard, on_error: OnError) -> dict[int, str]:
+    """Write one shard, read it again by webdataset, and put what the index needs beside it.
+
+    Returns:
+        Which of its images cannot be read, by their place in it, and why. Unless these are to be skipped, a shard with
+        any is not written.
+    """
     from webdataset import TarWriter
 
     part = shard.file.with_name(f".{shard.file.name}.part")
-    samples = [_sample(shard, place) for place in range(len(shard.images))]
+    samples, unreadable = _samples(shard)
+    if unreadable and on_error == "error":
+        return unreadable
     with part.open("wb") as file, TarWriter(file, encoder=False, mtime=0) as writer:
         for sample in samples:
             writer.write(sample)
@@ -137,28 +164,29 @@ def write_shard(shard: Shard) -> str:
         "file": shard.file.name,
         "bytes": part.stat().st_size,
         "sha256": _sha256(part),
-        "labels": shard.images.labels.tolist(),
+        "labels": [int(sample["cls"]) for sample in samples],
         "kind": [member.name.partition(".")[2] for member in members],
         "offset": [member.offset_data for member in members],
         "size": [member.size for member in members],
         "crc32": [zlib.crc32(content) for content in contents],
+        **({"left_out": unreadable} if unreadable else {}),
     }
     part.replace(shard.file)
     _write_whole(_sidecar(shard.file), json.dumps(description).encode())
-    return shard.file.name
+    return unreadable
 
 
 def verify(root: Path) -> int:
     """Read every shard and compare it with the index; 1 where one differs."""
     wrong = 0
-    listed = [shard for part in read_index(root)["parts"].values() for shard in part]
-    for shard in listed:
+    shards = [shard for part in read_index(root)["parts"].values() for shard in part]
+    for shard in shards:
         file = root / shard["file"]
         problem = "is not there" if not file.is_file() else "is damaged" if _sha256(file) != shard["sha256"] else None
         if problem:
             print(f"{file} {problem}", file=sys.stderr)
             wrong += 1
-    print(f"{len(listed) - wrong} of {len(listed)} shards are as they were made")
+    print(f"{len(shards) - wrong} of {len(shards)} shards are as they were made")
     return 1 if wrong else 0
 
 
@@ -171,8 +199,22 @@ def _planned(output: Path, name: str, part: Labelled, size: int, seed: int) -> l
     ]
 
 
+def _samples(shard: Shard) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """The images of a shard that can be read, as webdataset has them, and why the others cannot, by their places."""
+    samples: list[dict[str, Any]] = []
+    unreadable: dict[int, str] = {}
+    for place in range(len(shard.images)):
+        try:
+            samples.append(_sample(shard, place))
+        except UnreadableImageError as error:
+            unreadable[place] = str(error)
+        except (FileNotFoundError, PermissionError) as error:
+            unreadable[place] = f"{error.filename}: {error.strerror}."
+    return samples, unreadable
+
+
 def _sample(shard: Shard, place: int) -> dict[str, Any]:
-    """One image as webdataset has it: key, label as text, and the file's bytes under its extension."""
+    """One image as webdataset has it: key, label as text, and the file's bytes under its extension, once decoded."""
     image, label = shard.images.images[place], int(shard.images.labels[place])
     if isinstance(image, Tensor):
         file = io.BytesIO()
@@ -180,6 +222,7 @@ def _sample(shard: Shard, place: int) -> dict[str, Any]:
         kind, content = "png", file.getvalue()
     else:
         content = image.content if isinstance(image, EncodedImage) else image.read_bytes()
+        read_image(EncodedImage(str(image), content))
         suffix = Path(image.name.rstrip(")")).suffix.lower()
         kind = suffix.lstrip(".") if suffix in EXTENSIONS else "image"
     return {"__key__": key(shard.first + place), "cls": str(label).encode(), kind: content}
@@ -207,7 +250,8 @@ def _begin(args: argparse.Namespace, sizes: dict[str, int]) -> bool:
     begun = args.output / BEGUN
     if (args.output / INDEX).is_file():
         counts = {
-            name: sum(len(shard["labels"]) for shard in part) for name, part in read_index(args.output)["parts"].items()
+            name: sum(len(shard["labels"]) + len(shard.get("left_out", {})) for shard in part)
+            for name, part in read_index(args.output)["parts"].items()
         }
         if counts != sizes:
             raise ValueError(f"{args.output} is finished and has other images, {counts}; choose another folder.")
@@ -223,13 +267,41 @@ def _begin(args: argparse.Namespace, sizes: dict[str, int]) -> bool:
     return True
 
 
-def _in_parallel(shards: Sequence[Shard], workers: int) -> Iterator[str]:
-    """Names of the shards, as they are written."""
-    if workers == 1 or len(shards) < 2:
-        yield from map(write_shard, shards)
+def _packed(shards: Sequence[Shard], args: argparse.Namespace) -> Iterator[dict[int, str]]:
+    """What `write_shard` says of each, as they are written, by several processes."""
+    write = partial(write_shard, on_error=args.on_error)
+    if args.workers == 1 or len(shards) < 2:
+        yield from map(write, shards)
         return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(write_shard, shards)
+    with ProcessPoolExecutor(args.workers) as pool:
+        yield from pool.map(write, shards)
+
+
+def _write(shards: Sequence[Shard], args: argparse.Namespace) -> None:
+    """Write shards and say how far it has come.
+
+    Raises:
+        ValueError: images cannot be read and are not to be skipped; all other shards are written.
+    """
+    unreadable = 0
+    for number, (shard, bad) in enumerate(zip(shards, _packed(shards, args), strict=True), start=1):
+        unreadable += len(bad)
+        print("".join(f"{why}\n" for why in bad.values()), end="", file=sys.stderr)
+        end = f" ({len(bad)} unreadable)" if bad else ""
+        print(f"{number} of {len(shards)}: {shard.file.name}{end}", flush=True)
+    if unreadable and args.on_error == "error":
+        images = sum(len(shard.images) for shard in shards)
+        raise ValueError(
+            f"{unreadable:,} of {images:,} images cannot be read, and the shards that they belong in are not written; "
+            "the same call goes on when they are mended, or with --on-error skip, which leaves them out."
+        )
+
+
+def _refuse_lost_classes(planned: Labelled, written: Sequence[dict[str, Any]], classes: Sequence[str]) -> None:
+    """A class of which no training image can be read would be one that no model can learn."""
+    left = {label for shard in written for label in shard["labels"]}
+    if lost := [classes[label] for label in planned.labels.unique().tolist() if label not in left]:
+        raise ValueError(f"no training image of {listed(lost)} can be read; mend some, and make a new folder.")
 
 
 def _sidecar(shard: Path) -> Path:
@@ -266,6 +338,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--val-fraction", type=float, help="share of every class to set apart for validation")
     parser.add_argument("--test-fraction", type=float, help="share of every class to set apart for testing")
     parser.add_argument("--images-per-shard", type=int, default=2000, help="default: 2000, 200 MB of ImageNet")
+    parser.add_argument(
+        "--on-error",
+        choices=get_args(OnError),
+        default="error",
+        help="of an image that cannot be read: name it and do not finish (default), or name it and leave it out",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the order of the images, and of what is set apart")
     parser.add_argument("--workers", type=int, default=usable_cores(), help="processes; default: one a core")
     return parser

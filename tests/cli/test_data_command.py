@@ -28,10 +28,16 @@ def test_a_damaged_file_gives_1_and_can_be_listed(
     assert main(["data", "check", str(root), "--json", files[0], "--list-bad", files[1], "--processes", "1"]) == 1
     out = capsys.readouterr().out
     assert f"{damaged}: not an image, or damaged beyond recognition" in out
-    assert out.splitlines()[-1] == f"next: look at the 1 in {files[1]}, move away those that are bad, and check again"
+    assert out.splitlines()[-2:] == [
+        f"next: look at the 1 in {files[1]}, move away those that are bad, and check again",
+        "      what cannot be read may stay in train, where vit fit --data.on_error skip shows others in its "
+        "place; not in val and test",
+    ]
     assert Path(files[1]).read_text() == f"{damaged}\n"
     written = json.loads(Path(files[0]).read_text())
-    assert written["unreadable"] == [{"path": str(damaged), "reason": "not an image, or damaged beyond recognition"}]
+    assert written["unreadable"] == [
+        {"path": str(damaged), "reason": "not an image, or damaged beyond recognition", "part": "train"}
+    ]
 
 
 def test_the_data_of_a_config_is_checked_as_it_is_split(capsys: pytest.CaptureFixture[str]) -> None:

@@ -205,6 +205,34 @@ def test_damaged_images_can_be_skipped_and_are_counted(nine_pictures: Path, num_
         again.teardown()
 
 
+def skipping(root: Path) -> ImageDataModule:
+    for name in ("a/0.png", "b/1.png"):
+        (root / "train" / name).write_bytes(b"not an image")
+    return ImageDataModule("folder", str(root), image_size=6, batch_size=3, num_workers=0, on_error="skip")
+
+
+def test_what_was_skipped_is_said_once_when_training_ends(
+    nine_pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(skipping(nine_pictures), max_epochs=3)
+    assert capsys.readouterr().out == (
+        "note: 2 of 9 training images could not be read; others were shown in their place: "
+        f"{nine_pictures / 'train' / 'a' / '0.png'}, {nine_pictures / 'train' / 'b' / '1.png'}.\n"
+    )
+
+
+def test_what_was_skipped_is_said_of_a_training_that_ends_by_an_error(
+    nine_pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(self: Onlooker, batch: list[Tensor], batch_idx: int) -> None:
+        raise ValueError("the second epoch is not reached")
+
+    monkeypatch.setattr(Onlooker, "validation_step", fails)
+    with pytest.raises(ValueError, match="the second epoch"):
+        train(skipping(nine_pictures), max_epochs=2)
+    assert capsys.readouterr().out.startswith("note: 2 of 9 training images could not be read")
+
+
 def test_no_loader_waits_for_its_workers_for_ever_unless_told_to(nine_pictures: Path) -> None:
     def waits(data: ImageDataModule) -> tuple[float, float]:
         reader, val = data.train_dataloader().reader, data.val_dataloader()
@@ -240,16 +268,50 @@ def test_a_worker_error_is_one_that_the_command_line_says_in_a_line(
     assert capsys.readouterr().err == "error: a worker process died; the workers were at a.jpg.\n"
 
 
-@pytest.mark.slow
-def test_a_worker_that_dies_in_validation_is_explained_too(
-    nine_pictures: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow  # a worker that hangs is given 5 seconds to end
+@pytest.mark.parametrize(
+    ("end", "sentence"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "a worker process died; the workers were at {}. "),
+        (lambda: time.sleep(20), "no batch came from the workers for 1 s; the workers were at {}. "),
+    ],
+)
+def test_a_worker_that_dies_or_hangs_in_validation_is_an_error_that_names_the_file(
+    nine_pictures: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[], None], sentence: str
 ) -> None:
+    culprit = nine_pictures / "val" / "a" / "1.png"
     data = files(nine_pictures, 1)
-    data.timeout = 20
-    monkeypatch.setattr("vit.data.photographs.load_image", lambda file, spec: os.kill(os.getpid(), signal.SIGKILL))
+    data.timeout = 1
+    monkeypatch.setattr(
+        "vit.data.photographs.load_image",
+        lambda file, spec: end() if file == culprit else torch.zeros(3, 6, 6, dtype=torch.uint8),
+    )
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # as Lightning leaves it after a fit
-    with pytest.raises(WorkerError, match=r"a worker process died.*num_workers=1"):
+    with pytest.raises(WorkerError) as caught:
         list(data.val_dataloader())
+    assert str(caught.value).startswith(sentence.format(culprit))
+    assert "num_workers=1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "spoil", "reason"),
+    [
+        (0, lambda path: path.write_bytes(b"not an image"), "not an image, or damaged beyond recognition"),
+        (1, lambda path: path.write_bytes(b"not an image"), "not an image, or damaged beyond recognition"),
+        (1, Path.unlink, "No such file or directory"),
+    ],
+)
+def test_an_image_that_cannot_be_read_in_validation_is_named_in_one_sentence(
+    nine_pictures: Path, num_workers: int, spoil: Callable[[Path], object], reason: str
+) -> None:
+    data = ImageDataModule(
+        "folder", str(nine_pictures), image_size=6, batch_size=2, num_workers=num_workers, on_error="skip"
+    )  # skipping is for training alone: of an accuracy without some images nobody could tell
+    culprit = nine_pictures / "val" / "a" / "2.png"
+    spoil(culprit)
+    with pytest.raises(UnreadableImageError) as caught:
+        list(data.val_dataloader())
+    assert str(caught.value) == f"{culprit}: {reason}."
 
 
 @pytest.mark.slow  # a worker that hangs is given 5 seconds to end

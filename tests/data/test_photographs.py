@@ -82,3 +82,13 @@ def test_greys_stay_one_channel(tmp_path: Path) -> None:
     spec = Preprocessing(image_size=(6, 10), mean=(0.5,), std=(0.5,))
     changes = Augmentation(crop_scale=(0.3, 1.0), flip=0.5, policy="trivial")
     assert Photographs([tmp_path / "a.png"], torch.tensor([1]), spec, changes)[ImageKey(0, 0, 0)][0].shape == (1, 6, 10)
+
+
+def test_of_many_skipped_images_the_first_are_named() -> None:
+    data = Photographs([Path(f"{number}.jpg") for number in range(1500)], torch.zeros(1500), SPEC)
+    assert data.skipped(data.damaged) is None
+    data.damaged[2:] = True
+    assert data.skipped(data.damaged) == (
+        "1,498 of 1,500 training images could not be read; others were shown in their place: 2.jpg, 3.jpg, 4.jpg, "
+        "5.jpg, 6.jpg and 1,493 more, which vit data check names."
+    )

@@ -28,7 +28,7 @@ def photos(folder_of_classes: Callable[..., Path]) -> Path:
 
 
 def make(script: ModuleType, out: Path, *flags: object) -> int:
-    return script.main([str(out), *map(str, flags), "--workers", "1"])
+    return script.main([str(out), "--workers", "1", *map(str, flags)])
 
 
 def from_folder(script: ModuleType, out: Path, photos: Path, *flags: object) -> int:
@@ -98,13 +98,13 @@ def test_an_interrupted_call_goes_on_and_leaves_finished_shards_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    out, write, written = tmp_path / "out", script.write_shard, []
+    out, write, written = tmp_path / "out", script.write_shard, list[object]()
 
-    def stopped(shard: object) -> str:
+    def stopped(shard: object, on_error: str) -> dict[int, str]:
         if len(written) == 3:
             raise KeyboardInterrupt
-        written.append(write(shard))
-        return written[-1]
+        written.append(shard)
+        return write(shard, on_error)
 
     monkeypatch.setattr(script, "write_shard", stopped)
     assert from_folder(script, out, photos) == 130
@@ -123,6 +123,75 @@ def test_an_interrupted_call_goes_on_and_leaves_finished_shards_alone(
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
     assert from_folder(script, out, photos) == 0
     assert capsys.readouterr().out == f"{out}: finished already\n"
+
+
+@pytest.fixture
+def truncated(photos: Path) -> Path:
+    """One of the training images, its end cut off."""
+    path = photos / "train" / "cat" / "4.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    return path
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_image_that_cannot_be_read_is_named_and_not_packed(
+    script: ModuleType, photos: Path, truncated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: str
+) -> None:
+    out = tmp_path / "out"
+    assert from_folder(script, out, photos, "--workers", workers) == 2
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        f"{truncated}: image file is truncated.",
+        "error: 1 of 40 images cannot be read, and the shards that they belong in are not written; the same call goes "
+        "on when they are mended, or with --on-error skip, which leaves them out.",
+    ]
+    assert said.out.count("(1 unreadable)") == 1
+    assert len(list(out.glob("*.tar"))) == 6
+    assert not (out / "index.json").exists()
+    truncated.write_bytes((photos / "train" / "cat" / "5.png").read_bytes())
+    assert from_folder(script, out, photos, "--workers", workers) == 0
+    assert "7 shards, 6 of them there already" in capsys.readouterr().out
+    assert content(shards(out).train) == content(folder(photos).train)
+
+
+def test_images_that_cannot_be_read_are_left_out_where_that_is_said_and_the_others_keep_their_names(
+    script: ModuleType, photos: Path, truncated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    damaged = truncated.read_bytes()
+    truncated.write_bytes((photos / "train" / "cat" / "5.png").read_bytes())
+    assert from_folder(script, whole, photos) == 0
+    truncated.write_bytes(damaged)
+    capsys.readouterr()
+    assert from_folder(script, out, photos) == 2
+    assert from_folder(script, out, photos, "--on-error", "skip") == 0
+    assert (
+        "29 images in train\n10 images in val\nleft out because they cannot be read, and named in index.json: 1\n"
+        in capsys.readouterr().out
+    )
+    shard = next(s for s in json.loads((out / "index.json").read_text())["parts"]["train"] if "left_out" in s)
+    ((place, why),) = shard["left_out"].items()
+    assert why == f"{truncated}: image file is truncated."
+    row = 7 * int(shard["file"][6:12]) + int(place)
+    names = [name.replace(str(whole), str(out)) for name in shards(whole).train.names()]
+    assert shards(out).train.names() == [*names[:row], *names[row + 1 :]]
+    keys = [s["__key__"] for file in sorted(out.glob("train-*.tar")) for s in script.read_by_webdataset(file)]
+    assert [name.rpartition(" ")[2] for name in shards(out).train.names()] == [f"{key}.png" for key in keys]
+    assert len(shards(out).train.images) == 29
+    assert from_folder(script, out, photos) == 0
+    assert capsys.readouterr().out == f"{out}: finished already\n"
+
+
+def test_a_class_without_a_readable_training_image_is_an_error(
+    script: ModuleType, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (photos / "train" / "cat").iterdir():
+        path.write_bytes(b"")
+    assert from_folder(script, tmp_path / "out", photos, "--on-error", "skip") == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: no training image of cat can be read; mend some, and make a new folder."
+    )
+    assert not (tmp_path / "out" / "index.json").exists()
 
 
 def test_a_damaged_image_is_named_by_shard_and_key(script: ModuleType, photos: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def check(arguments: list[str]) -> int:
     else:
         print(f"{where}: {len(listing.names):,} images read in {seconds:.1f} s\n")
         print("\n".join(summary(report)))
-        print(f"\n{_next(report, where, args.list_bad)}")
+        print(f"\n{_next(report, args.list_bad)}")
     return 1 if report.harmful else 0
 
 
@@ -185,8 +185,10 @@ def _progress(total: int) -> Generator[Callable[[int, int], None]]:
     yield line
 
 
-def _next(report: Report, where: str, list_bad: str | None) -> str:
-    """What to do now, in one line."""
+def _next(report: Report, list_bad: str | None) -> str:
+    """What to do now, in a line or two."""
+    from vit.data.listing import WHOLE
+
     bad = len(report.bad_files())
     if not report.harmful and not any(name for counts in report.classes.values() for name in counts):
         return "next: sort the images into class folders"
@@ -195,5 +197,12 @@ def _next(report: Report, where: str, list_bad: str | None) -> str:
     if not bad:
         return "next: mend the class folders, and check again"
     if list_bad is None:
-        return f"next: run this again with --list-bad FILE, which lists the {bad:,} to take away, and look at them"
-    return f"next: look at the {bad:,} in {list_bad}, move away those that are bad, and check again"
+        step = f"next: run this again with --list-bad FILE, which lists the {bad:,} to take away, and look at them"
+    else:
+        step = f"next: look at the {bad:,} in {list_bad}, move away those that are bad, and check again"
+    if not any(file.part in {"train", WHOLE} for file in report.unreadable):
+        return step
+    return (
+        f"{step}\n      what cannot be read may stay in train, where vit fit --data.on_error skip shows others in its "
+        "place; not in val and test"
+    )

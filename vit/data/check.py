@@ -34,6 +34,7 @@ class Unreadable:
 
     path: str
     reason: str
+    part: str
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,9 @@ def report(listing: Listing, found: Sequence[Found], likeness: float = LIKENESS)
         leaks=tuple(_leaks(listing, read, exact, everything, classes)),
         leaked=named(group for group in everything if spans(group, listing.parts)),
         unreadable=tuple(
-            Unreadable(listing.names[n], answer) for n, answer in enumerate(found) if isinstance(answer, str)
+            Unreadable(listing.names[n], answer, listing.parts[n])
+            for n, answer in enumerate(found)
+            if isinstance(answer, str)
         ),
         contradictions=named((group for group in exact if spans(group, listing.classes)), "exact"),
         doubtful=named(

@@ -147,15 +147,8 @@ class WorkerReader:
         yield from _explained(self._loader)
 
     def close(self) -> None:
-        """End the workers; say how many damaged images others took the place of."""
+        """End the workers."""
         self._loader = None
-        if isinstance(self.dataset, Photographs) and (count := int(self.dataset.damaged.sum())):
-            some = [str(self.dataset.files[index]) for index in self.dataset.damaged.nonzero()[:5].flatten().tolist()]
-            warnings.warn(
-                f"{count} of {len(self.dataset)} training images could not be read; others were shown in their place"
-                f": {', '.join(some)}{' and others' if count > len(some) else ''}.",
-                stacklevel=2,
-            )
 
 
 class _KeyedBatches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +151,7 @@ class ImageDataModule(L.LightningDataModule):
         self.class_weights: Tensor | None = class_weights_by_index(class_weights, self.train.labels, self.classes)
         """Of the loss, (classes,), or None where all classes weigh the same."""
         self._train_loader: TrainLoader | None = None
+        self._photographs: Photographs | None = None
         self._place: dict[str, int] = {}
         self._left = augmentation  # what the reader of the images leaves to be done with the batch
         self.num_workers = _default_workers(self.train) if num_workers is None else num_workers
@@ -253,11 +255,32 @@ class ImageDataModule(L.LightningDataModule):
             self.trainer.print(describe(self.train.labels, self.classes, self.class_weights, self.sampling))
 
     def teardown(self, stage: str | None = None) -> None:
-        """End the workers of training."""
+        """End the workers of training, and say which images were skipped."""
         if self._train_loader is not None:
             self._place = self._train_loader.state_dict()
             self._train_loader.close()
             self._train_loader = None
+            self._say_what_was_skipped(over_devices=stage is not None)
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Say which images were skipped before it; Lightning tears nothing down then."""
+        self._say_what_was_skipped(over_devices=False)  # the others may be past answering
+
+    def _say_what_was_skipped(self, over_devices: bool) -> None:
+        """Once, of the first device or of all; a warning where no trainer is there to print."""
+        if self._photographs is None:
+            return
+        photographs, self._photographs = self._photographs, None
+        damaged = photographs.damaged
+        if over_devices and self.trainer is not None:
+            strategy = self.trainer.strategy
+            damaged = strategy.reduce(damaged.int().to(strategy.root_device), reduce_op="max").cpu() > 0
+        if (sentence := photographs.skipped(damaged)) is None:
+            return
+        if self.trainer is None:
+            warnings.warn(sentence, stacklevel=3)
+        else:
+            self.trainer.print(f"note: {sentence}", flush=True)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Augment training images and normalise all, on the device where they are now.
@@ -298,6 +321,7 @@ class ImageDataModule(L.LightningDataModule):
             photographs = Photographs(
                 images, labels, self.preprocessing, self.augmentation, self.on_error, self.num_workers, cache, form
             )
+            self._photographs = photographs if self.on_error == "skip" else None
             return WorkerReader(photographs, self.num_workers, self._device.type == "cuda", self.timeout)
         hold = self.hold_on_device
         if hold == "auto":

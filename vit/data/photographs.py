@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import PIL.Image
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -52,7 +52,7 @@ class Photographs(Dataset[Any]):
         # both shared with the workers, so that the process that waits for them can say what happened
         self.damaged = torch.zeros(len(labels), dtype=torch.bool).share_memory_()
         self.reading = torch.full((max(num_workers, 1),), -1).share_memory_()
-        """Which image each worker is at."""
+        """Which image each worker is at, -1 between two."""
         self.files, self.labels, self.spec, self.augmentation = files, labels, spec, augmentation
         self.cache, self.form = cache, form or Form(spec)
         """Where decoded pictures are kept, and in what shape: `Form`."""
@@ -62,16 +62,37 @@ class Photographs(Dataset[Any]):
         return len(self.labels)
 
     def __getitem__(self, key: ImageKey | int) -> tuple[Tensor, Tensor]:
-        if isinstance(key, int):
-            return self._kept(key) if self.cache else load_image(self.files[key], self.spec), self.labels[key]
         worker = torch.utils.data.get_worker_info()
-        self.reading[worker.id if worker else 0] = key.image
+        place = worker.id if worker else 0
+        self.reading[place] = key if isinstance(key, int) else key.image
+        try:
+            return self._as_predicted(key) if isinstance(key, int) else self._in_training(key)
+        except (FileNotFoundError, PermissionError) as error:  # it was there when the run began
+            raise UnreadableImageError(f"{error.filename}: {error.strerror}.") from None
+        finally:
+            self.reading[place] = -1
+
+    def skipped(self, damaged: Bool[Tensor, " n"]) -> str | None:
+        """A sentence about the damaged images that others were shown in the place of, or None where there are none."""
+        if not (count := int(damaged.sum())):
+            return None
+        names = [str(self.files[index]) for index in damaged.nonzero()[:_NAMED].flatten().tolist()]
+        rest = f" and {count - len(names):,} more, which vit data check names" if count > len(names) else ""
+        return (
+            f"{count:,} of {len(self):,} training images could not be read; others were shown in their place: "
+            f"{', '.join(names)}{rest}."
+        )
+
+    def _as_predicted(self, image: int) -> tuple[Image, Tensor]:
+        return self._kept(image) if self.cache else load_image(self.files[image], self.spec), self.labels[image]
+
+    def _in_training(self, key: ImageKey) -> tuple[Image, Tensor]:
         with keyed_randomness(Stream.IMAGE, *key):
             image = key.image
             for _ in range(_TRIES):
                 try:
                     return self._changed(image), self.labels[image]
-                except (UnreadableImageError, FileNotFoundError):
+                except (UnreadableImageError, FileNotFoundError, PermissionError):
                     if self.on_error == "error":
                         raise
                     self.damaged[image] = True
@@ -150,3 +171,6 @@ def crop_box(
 
 
 _TRIES = 10
+
+_NAMED = 5
+"""Of the damaged images, by `skipped`."""

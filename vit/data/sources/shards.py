@@ -1,6 +1,7 @@
 """Shards: tar files of the WebDataset format with an index, for data of more files than a file system likes.
 
-    DIR/index.json          class names, and of every shard: its size, its SHA-256, and where each image lies in it
+    DIR/index.json          class names, and of every shard: its size, its SHA-256, where each image lies in it, and
+                            which images were left out of it because they could not be read
     DIR/train-000000.tar    000000000.cls, 000000000.jpg, 000000001.cls, ...
     DIR/val-000000.tar
 
@@ -39,6 +40,8 @@ class Shards(ImageTable):
         """
         self.files = [root / shard["file"] for shard in shards]
         self.shard = _joined([[number] * len(shard["labels"]) for number, shard in enumerate(shards)])
+        self.number = _numbers(shards)
+        """By which the images are called, counted with those that were left out."""
         self.kinds = sorted({kind for shard in shards for kind in shard["kind"]})
         self.kind = _joined([[self.kinds.index(kind) for kind in shard["kind"]] for shard in shards])
         self.offset, self.size, self.checksum = (
@@ -55,7 +58,7 @@ class Shards(ImageTable):
                 )
 
     def name(self, row: int) -> str:
-        return f"{self.files[int(self.shard[row])]}, {key(row)}.{self.kinds[int(self.kind[row])]}"
+        return f"{self.files[int(self.shard[row])]}, {key(int(self.number[row]))}.{self.kinds[int(self.kind[row])]}"
 
     def shards(self, rows: Tensor) -> Tensor:
         return self.shard[rows]
@@ -104,9 +107,9 @@ def shards(root: Path) -> Source:
     )
 
 
-def key(row: int) -> str:
+def key(number: int) -> str:
     """What an image is called in its shard: its number in the part."""
-    return f"{row:09}"
+    return f"{number:09}"
 
 
 def read_index(root: Path) -> dict[str, Any]:
@@ -127,6 +130,15 @@ def read_index(root: Path) -> dict[str, Any]:
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise ValueError(f"{file} is not an index of {FORMAT!r}; python scripts/make_shards.py writes it.")
     return index
+
+
+def _numbers(shards: list[dict[str, Any]]) -> Tensor:
+    """The number of each image in its part."""
+    there: list[bool] = []
+    for shard in shards:
+        left_out = shard.get("left_out", {})
+        there += [str(place) not in left_out for place in range(len(shard["labels"]) + len(left_out))]
+    return torch.tensor(there).nonzero().flatten()
 
 
 def _joined(lists: list[list[int]]) -> Tensor:
