@@ -100,7 +100,14 @@ def test_a_folder_of_parquet_files_as_on_the_hub_is_read(tmp_path: Path) -> None
 
 def test_columns_are_found_by_their_kind_or_named(tmp_path: Path) -> None:
     make([1, 2], [0, 1], names=("img", "fine_label")).save_to_disk(tmp_path / "one")
-    assert huggingface(tmp_path / "one").classes == ("dog", "cat", "owl")
+    assert huggingface(tmp_path / "one").classes == ("dog", "cat")
+    text = make([1, 2], ["cat", "dog"], datasets.Value("string"), names=("picture", "Labels"))
+    text.add_column("id", [7, 8]).save_to_disk(tmp_path / "text")
+    assert huggingface(tmp_path / "text").classes == ("cat", "dog")
+    text.rename_column("Labels", "species").save_to_disk(tmp_path / "species")
+    with pytest.raises(ValueError, match=r"which column of .*species is the label\? It has picture, species; name one"):
+        huggingface(tmp_path / "species")
+    assert huggingface(tmp_path / "species", columns=Columns(label="species")).classes == ("cat", "dog")
     two = make([1, 2], [0, 1]).add_column("coarse", [0, 0]).cast_column("coarse", datasets.ClassLabel(names=["pet"]))
     two.save_to_disk(tmp_path / "two")
     with pytest.raises(
@@ -114,6 +121,79 @@ def test_columns_are_found_by_their_kind_or_named(tmp_path: Path) -> None:
         huggingface(tmp_path / "two", columns=Columns(image="label", label="coarse"))
     with pytest.raises(ValueError, match=r"data\.columns\.split=part says nothing here"):
         huggingface(tmp_path / "two", columns=Columns(split="part"))
+
+
+def test_class_labels_without_a_training_image_are_left_out_with_a_note(tmp_path: Path) -> None:
+    # as `dataset.filter` leaves them: the names of all classes, the rows of some
+    datasets.DatasetDict(train=make([1, 2], [2, 0]), test=make([3], [2])).save_to_disk(tmp_path / "some")
+    source = huggingface(tmp_path / "some")
+    assert source.classes == ("dog", "owl")
+    assert source.train.labels.tolist() == [1, 0]
+    assert source.test is not None
+    assert source.test.labels.tolist() == [1]
+    assert source.notes[0].endswith("names classes without a training image, which are left out: cat.")
+    datasets.DatasetDict(train=make([1, 2], [2, 0]), test=make([3], [1])).save_to_disk(tmp_path / "strange")
+    with pytest.raises(ValueError, match=r"class 'cat' of the test part of .*strange is not one of the training part"):
+        huggingface(tmp_path / "strange")
+
+
+def test_images_may_be_bytes_or_paths_from_the_folder_of_the_data_set(tmp_path: Path) -> None:
+    label = datasets.ClassLabel(names=NAMES[:2])
+    for name, kind, values in (
+        ("bytes", "binary", [png(level)["bytes"] for level in (1, 2)]),
+        ("paths", "string", ["a/1.png", str(tmp_path / "elsewhere.png")]),
+    ):
+        features = datasets.Features({"image": datasets.Value(kind), "label": label})
+        datasets.Dataset.from_dict({"image": values, "label": [0, 1]}, features=features).save_to_disk(tmp_path / name)
+    (tmp_path / "paths" / "a").mkdir()
+    (tmp_path / "paths" / "a" / "1.png").write_bytes(png(1)["bytes"])
+    (tmp_path / "elsewhere.png").write_bytes(png(2)["bytes"])
+    assert levels(huggingface(tmp_path / "bytes").train) == [1, 2]
+    assert levels(huggingface(tmp_path / "paths").train) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("image", "pixel"),
+    [
+        (Image.new("L", (2, 3), 77), (77, 77, 77)),
+        (Image.new("I;16", (2, 3), 257 * 9), (9, 9, 9)),
+        (Image.new("RGBA", (2, 3), (200, 0, 0, 0)), (255, 255, 255)),
+    ],
+    ids=["grey", "16-bit", "transparent"],
+)
+def test_images_of_any_mode_are_the_pictures_that_files_of_them_are(
+    image: Image.Image, pixel: tuple[int, ...], tmp_path: Path
+) -> None:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)})
+    datasets.Dataset.from_dict({"image": [image], "label": [0]}, features=features).save_to_disk(tmp_path / "set")
+    assert read_image(huggingface(tmp_path / "set").train.images[0]).getpixel((0, 0)) == pixel  # pyright: ignore
+
+
+def test_what_holds_no_images_or_no_class_is_said(tmp_path: Path) -> None:
+    arrays = datasets.Dataset.from_dict({"image": [[[1, 2], [3, 4]]], "label": [0]})
+    arrays.save_to_disk(tmp_path / "arrays")
+    with pytest.raises(
+        ValueError, match=r"'image' of .*arrays holds no images but .*; image files are read .*, their by"
+    ):
+        huggingface(tmp_path / "arrays")
+    several = make([1], [[0, 2]], datasets.List(datasets.Value("int64")))
+    several.save_to_disk(tmp_path / "several")
+    with pytest.raises(ValueError, match=r"'label' of .*several holds no class an image but List"):
+        huggingface(tmp_path / "several")
+
+
+def test_splits_and_columns_that_are_not_as_in_train_are_said(tmp_path: Path) -> None:
+    train = make([1, 2, 3], [0, 1, 2])
+    parts = {"train": train, "test": train.remove_columns("label"), "unsupervised": train}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "set")
+    assert [note.replace(str(tmp_path), "") for note in huggingface(tmp_path / "set").notes] == [
+        "splits of /set that are no part of a training, and are left out: unsupervised.",
+        "the test part of /set has no labels and is left out.",
+    ]
+    parts = {"train": train, "validation": train.rename_column("image", "img")}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"the val part of .*other has no column 'image'; it has img, label\."):
+        huggingface(tmp_path / "other")
 
 
 def test_a_class_that_only_the_test_part_has_is_refused(tmp_path: Path) -> None:
@@ -144,8 +224,30 @@ def test_what_is_no_data_set_is_explained(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"empty is no data set of Hugging Face"):
         huggingface(tmp_path / "empty")
     datasets.DatasetDict({"all": make([1], [0])}).save_to_disk(tmp_path / "set")
-    with pytest.raises(ValueError, match=r"set has no split 'train'; it has all"):
+    with pytest.raises(ValueError, match=r"set has no split 'train'; it has all; data\.root=.*set/all trains on that"):
         huggingface(tmp_path / "set")
+    assert levels(huggingface(tmp_path / "set" / "all").train) == [1]
+
+
+def test_a_damaged_data_set_is_named(tmp_path: Path) -> None:
+    for name in ("cut", "bare", "state"):
+        make([1, 2], [0, 1]).save_to_disk(tmp_path / name)
+    arrow = "data-00000-of-00001.arrow"
+    (tmp_path / "cut" / arrow).write_bytes((tmp_path / "cut" / arrow).read_bytes()[:-600])
+    with pytest.raises(ValueError, match=r"cut cannot be read as a data set of Hugging Face: Expected to read"):
+        huggingface(tmp_path / "cut")
+    (tmp_path / "bare" / arrow).unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"bare is no data set of Hugging Face, or not a whole one \(.*arrow'\)"
+    ):
+        huggingface(tmp_path / "bare")
+    (tmp_path / "state" / "state.json").write_text("{")
+    with pytest.raises(ValueError, match=r"state cannot be read as a data set of Hugging Face: Expecting property"):
+        huggingface(tmp_path / "state")
+    (tmp_path / "parquet").mkdir()
+    (tmp_path / "parquet" / "train.parquet").write_bytes(b"PAR1, but no more")
+    with pytest.raises(ValueError, match=r"parquet cannot be read as a data set of Hugging Face: Parquet magic bytes"):
+        huggingface(tmp_path / "parquet")
 
 
 def test_an_encoded_image_is_read_as_the_file_would_be(write_image: Any) -> None:

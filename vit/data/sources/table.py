@@ -207,7 +207,7 @@ def _read_csv(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
 
 
 def _read_parquet(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    """Column names and numbered rows, all as text; 3.0 is 3, since one missing number makes all others decimal."""
+    """Column names and numbered rows, all as text. One missing number makes all others decimal: 3.0 is 3."""
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -220,14 +220,16 @@ def _read_parquet(file: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]
     except pa.ArrowException as error:
         raise ValueError(f"{file} is not a Parquet file, or damaged: {error}.") from None
 
-    def as_text(value: object) -> str:
-        if value is None or value != value:  # the second is NaN
-            return ""
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
     columns = [content.column(name).to_pylist() for name in content.column_names]
     rows = ([as_text(value) for value in row] for row in zip(*columns, strict=True))
     return content.column_names, enumerate(rows, start=1)
+
+
+def as_text(value: object) -> str:
+    """A value as the name of a class: 3.0 is 3, and nothing, or no number, is empty."""
+    if value is None or value != value:  # the second is NaN
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _distinct(file: Path, rows: Sequence[Row]) -> tuple[list[Row], tuple[str, ...]]:
