@@ -61,6 +61,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["predit"], "there is no command 'predit'; did you mean 'predict'?"),
         (["--frob"], "there is no command '--frob'; known are: compare, data, "),
         (["fit"], "missing: --data.source; --help says what for."),
+        (["fit", "--resume", "runs/nope"], "--resume runs/nope is no run folder and no checkpoint; runs/NAME, "),
         (["predict"], "missing: images, --model; --help says what for."),
         (["predict", "a.png", "--model", "m", "--top-kk", "3"], "there is no flag --top-kk; did you mean '--top-k'?"),
         (["predict", "a.png", "--model", "m", "--top-k", "0"], "--top-k 0 must be at least 1."),
@@ -112,7 +113,7 @@ def test_fit_trains_and_says_where_the_model_is(
     [
         (["--trainer.max_epoch", "3"], "there is no flag --trainer.max_epoch; did you mean '--trainer.max_epochs'?"),
         (["--model.vit.patch_size", "3"], "patch_size=3 does not divide image_size=8"),
-        (["--trainer.max_epochs", "0"], "the training took no step"),
+        (["--trainer.max_epochs", "0"], "trainer.max_epochs=0 trains nothing"),
         (["--trainer.accelerator", "abacus"], "invalid accelerator name"),
     ],
 )

@@ -1,5 +1,6 @@
 """The test images are measured right, and every look at them is on record."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ import torch
 import yaml
 from PIL import Image
 
+from vit.cli import main
 from vit.data.preprocess import normalise
 from vit.data.sources import digits
-from vit.train.evaluate import evaluate, looks_alike, open_subject
+from vit.train.evaluate import digest_of, evaluate, is_measured, looks_alike, open_subject
 from vit.train.predictions import read_predictions
+from vit.train.report.page import OUTDATED
 from vit.weights import ModelCard, load_model, read_card, save_model
 
 
@@ -36,6 +39,40 @@ def test_every_look_is_on_record(finished_run: Any, tmp_path: Path) -> None:
     assert len(looks) == 2
     assert looks == json.loads((folder / "test.json").read_text())
     assert looks[0]["test_acc"] == looks[1]["test_acc"]
+
+
+def train_longer(run: Path) -> None:
+    """What another epoch leaves of the model folder."""
+    network, card = load_model(run / "model"), read_card(run / "model")
+    with torch.no_grad():
+        network.head.bias += 1e-3  # pyright: ignore
+    save_model(network, dataclasses.replace(card, provenance={**card.provenance, "steps": 60}), run / "model")
+
+
+def test_a_report_measures_a_model_that_was_trained_longer_anew(finished_run: Any, tmp_path: Path) -> None:
+    folder = finished_run.copy(tmp_path / "run")
+    evaluate(folder, "val")
+    assert is_measured(folder)
+    evaluate(folder)
+    train_longer(folder)
+    assert not is_measured(folder)
+    assert main(["report", str(folder)]) == 0
+    assert is_measured(folder)
+    validation, test = (folder / "report" / "report.html").read_text().split("<h2>Test</h2>")
+    assert OUTDATED not in validation
+    assert OUTDATED in test
+    evaluate(folder)
+    assert main(["report", str(folder)]) == 0
+    assert OUTDATED not in (folder / "report" / "report.html").read_text()
+
+
+def test_a_look_says_at_which_weights(finished_run: Any, tmp_path: Path) -> None:
+    folder = finished_run.copy(tmp_path / "run")
+    first = evaluate(folder)[-1]
+    train_longer(folder)
+    second = evaluate(folder)[-1]
+    assert (first["weights"], first["steps"], second["steps"]) == ("of the last epoch", 40, 60)
+    assert first["sha256"] != second["sha256"] == digest_of(folder / "model")
 
 
 def test_a_folder_that_is_no_run_is_explained(tmp_path: Path) -> None:

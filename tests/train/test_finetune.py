@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vit.cli import main
 from vit.nn import Preprocessing, ViT, ViTConfig
 from vit.train.finetune import LoRA, add_lora, merged, pretrained_network, restrict
 from vit.train.run import Run, fit
@@ -126,6 +127,17 @@ def test_frozen_parts_run_as_in_evaluation_and_keep_no_graph(tune: str, model: V
     assert torch.equal(first, second)
     assert not first.requires_grad
     assert model(images).requires_grad
+
+
+def test_it_is_said_how_much_learns(
+    source: str, folder_of_classes: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = folder_of_classes({"train": ["cat", "dog", "owl"], "val": ["cat", "dog", "owl"]}, images=4)
+    data = ["--data.source", "folder", "--data.root", str(root), "--data.batch_size", "4", "--data.num_workers", "0"]
+    own = ["--model.pretrained", source, "--output", str(tmp_path / "runs"), "--report", "false", "--threads", "1"]
+    assert main(["fit", *data, *own, *QUICK, "--model.tune", "head"]) == 0
+    learning = 3 * CONFIG.embed_dim + 3
+    assert f" parameters ({learning} of them learn), 12 images to train on" in capsys.readouterr().out
 
 
 def test_the_classifier_keeps_frozen_parts_in_evaluation(tuned: Any) -> None:

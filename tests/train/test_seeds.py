@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from vit.cli import main
+from vit.train.run import Run
 from vit.train.seeds import FIGURES, runs_of_seeds, spread
+from vit.train.signals import Stopped
 
 QUICK = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "3", "--trainer.limit_val_batches", "1"]
 
@@ -63,6 +65,20 @@ def test_finished_seeds_are_not_trained_again_and_missing_ones_are(
     assert f"{folder / 'seed-0'} is finished already" in capsys.readouterr().out
     assert (folder / "seed-0" / "model" / "model.safetensors").stat().st_mtime_ns == weights
     assert [row["seed"] for row in read(folder)["validation"]] == [0, 1, 2]
+
+
+def test_a_stop_says_how_to_go_on_with_all_seeds(
+    train: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(run: Run) -> dict[str, float]:
+        raise Stopped(143, "by SIGTERM")
+
+    monkeypatch.setattr("vit.cli.fit.fit", stop)
+    assert train("--seeds", "2") == 143
+    said = capsys.readouterr().err
+    assert said == (
+        f"stopped by SIGTERM\nto go on with all 2 seeds:  the same command, with --output {tmp_path} --name s\n"
+    )
 
 
 @pytest.mark.parametrize(

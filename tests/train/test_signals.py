@@ -12,6 +12,7 @@ from vit.cli import main
 from vit.train.checkpoints import LAST, read_checkpoint
 from vit.train.run import Run
 from vit.train.signals import Stopped, StopSignals
+from vit.train.story import read_story
 
 SHORT = ["--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "1"]
 
@@ -50,24 +51,25 @@ def signalled(monkeypatch: pytest.MonkeyPatch, tiny_run: list[str], tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("number", "code"),
+    ("number", "code", "by"),
     [
-        (signal.SIGINT, 130),
-        (signal.SIGTERM, 143),
-        pytest.param(signal.SIGHUP, 143, marks=pytest.mark.slow),
-        pytest.param(signal.SIGUSR1, 143, marks=pytest.mark.slow),
+        (signal.SIGINT, 130, "Ctrl-C"),
+        (signal.SIGTERM, 143, "SIGTERM"),
+        pytest.param(signal.SIGHUP, 143, "SIGHUP", marks=pytest.mark.slow),
+        pytest.param(signal.SIGUSR1, 143, "SIGUSR1", marks=pytest.mark.slow),
     ],
     ids=lambda value: str(value),
 )
 def test_a_signal_saves_the_exact_step_and_says_how_to_go_on(
-    number: signal.Signals, code: int, signalled: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    number: signal.Signals, code: int, by: str, signalled: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)}
     assert signalled(2, number) == code  # type: ignore[operator]
     last = tmp_path / "it" / "checkpoints" / LAST
     assert read_checkpoint(last)["global_step"] == 3  # the step that was under way is finished
     said = capsys.readouterr().err
-    assert said == f"stopped: step 3 is saved in {last}; to go on:  vit fit --resume {tmp_path / 'it'}\n"
+    assert said == f"stopped by {by}: step 3 is saved in {last}; to go on:  vit fit --resume {tmp_path / 'it'}\n"
+    assert read_story(tmp_path / "it")[-1]["how"] == f"stopped by {by}"
     assert {each: signal.getsignal(each) for each in before} == before
     assert main(["fit", "--resume", str(tmp_path / "it")]) == 0
     assert f"going on from {last}" in capsys.readouterr().out
@@ -87,7 +89,7 @@ def test_before_training_a_signal_stops_at_once_and_leaves_no_folder(tmp_path: P
             os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(Stopped) as stop:
             os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.value.exit_code == 143
+        assert (stop.value.exit_code, str(stop.value)) == (143, "by SIGTERM, before training")
         signals.training = True
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.wish == 143

@@ -11,6 +11,7 @@ import torch
 
 from vit.data.sources import Labelled
 from vit.train.run import Run, fit
+from vit.train.signals import StopSignals
 from vit.train.story import fingerprint, git_state, read_story
 
 
@@ -50,7 +51,7 @@ def test_a_second_start_in_the_same_folder_adds_an_entry(finished_run: Any, tmp_
     from vit.train.story import RunStory
 
     folder = finished_run.copy(tmp_path / "run")
-    story = RunStory(folder, "vit fit again", 7)
+    story = RunStory(folder, "vit fit again", 7, StopSignals())
     story.entry = {"command": "vit fit again", "started": "later"}
     story._write()  # pyright: ignore
     assert [entry["command"] for entry in json.loads((folder / "run.json").read_text())][1:] == ["vit fit again"]

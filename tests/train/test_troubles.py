@@ -46,13 +46,6 @@ def test_a_dry_run_keeps_nothing(tiny_run: list[str], tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_one_batch_can_be_learnt_by_heart(tiny_run: list[str], tmp_path: Path) -> None:
-    flags = ["--trainer.overfit_batches", "1", "--trainer.max_epochs", "40", "--model.recipe.warmup", "0"]
-    flags += ["--data.batch_size", "8", "--data.augmentation.shift", "0", "--model.recipe.learning_rate", "0.01"]
-    run = Run([*tiny_run, "--output", str(tmp_path), *flags], epoch_lines=False)
-    assert fit(run)["train_loss"] < 1  # of 10 classes, 2.3 by chance
-
-
 def test_a_failure_in_the_first_step_leaves_no_folder(tiny_run: list[str], tmp_path: Path, monkeypatch: Any) -> None:
     run = Run([*tiny_run, "--output", str(tmp_path)], epoch_lines=False)
     monkeypatch.setattr(run.model, "training_step", lambda *_: torch.zeros(0)[1])

@@ -29,7 +29,7 @@ def _train(training: Run) -> int:
     try:
         metrics = fit(training)
     except Stopped as stop:
-        training.trainer.print(f"stopped: {stop}", file=sys.stderr)
+        training.trainer.print(f"stopped {stop}", file=sys.stderr)
         # another process that leaves with an error would make Lightning and torchrun kill the first
         return stop.exit_code if training.trainer.is_global_zero else 0
     _conclude(training, metrics)
@@ -37,11 +37,13 @@ def _train(training: Run) -> int:
 
 
 def _announce(training: Run) -> None:
-    parameters = sum(p.numel() for p in training.model.network.parameters())
+    sizes = [(p.numel(), p.requires_grad) for p in training.model.network.parameters()]
+    parameters, learning = sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
+    of_them = "" if learning == parameters else f" ({learning:,} of them learn)"
     data = training.datamodule
     say = training.trainer.print  # on the first of several processes only
     say(
-        f"{training.folder}: a ViT of {parameters:,} parameters, {len(data.train):,} images to train on, "
+        f"{training.folder}: a ViT of {parameters:,} parameters{of_them}, {len(data.train):,} images to train on, "
         f"{len(data.val or ()):,} to validate, {data.num_classes} classes",
         flush=True,
     )
@@ -98,6 +100,11 @@ def _train_seeds(plan: Seeds) -> int:
             remove_if_untrained(training.folder)
             raise ValueError("--seeds trains on one device, and here are several; say --trainer.devices 1.")
         if code := _train(training):
+            print(
+                f"to go on with all {len(plan.seeds)} seeds:  the same command, with --output {plan.folder.parent} "
+                f"--name {plan.folder.name}",
+                file=sys.stderr,
+            )
             return code
     rows = collect(plan.folder, plan.seeds, "val", [validation_of(plan.run_of(seed)) for seed in plan.seeds])
     print(f"\n{table_of_seeds(rows)}\n\nvalidation figures of {plan.folder}; vit test {plan.folder} tests all of them")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vit.train.evaluate import Subject, examine
+from vit.train.evaluate import Subject, digest_of, examine
 from vit.train.report import draw_report
 from vit.train.run import Run
 from vit.weights import load
@@ -26,6 +26,7 @@ def conclude(run: Run) -> tuple[dict[str, Any], Path]:
     """
     loaded = load(run.folder / "model")
     assert loaded.card is not None
-    subject = Subject(loaded.model, loaded.card, run.datamodule, str(run.trainer.precision), run.folder)
+    precision, digest = str(run.trainer.precision), digest_of(run.folder / "model")
+    subject = Subject(loaded.model, loaded.card, run.datamodule, precision, run.folder, digest)
     look = examine(subject, "val", run.trainer.strategy.root_device)[-1]
     return look, draw_report(run.folder, run.datamodule)

@@ -9,7 +9,7 @@ from vit.nn import ViTConfig
 
 HARMLESS = (
     *("config", "output", "name", "resume", "export", "threads", "max_time", "checkpoint_every"),
-    *("report", "seeds", "data.num_workers"),
+    *("report", "seeds", "data.num_workers", "data.timeout", "data.download"),
     *("trainer.logger", "trainer.default_root_dir", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("trainer.num_sanity_val_steps", "trainer.profiler", "trainer.detect_anomaly"),
 )

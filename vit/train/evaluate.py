@@ -11,6 +11,7 @@ its run.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from vit.train.predictions import PRECISIONS, name_predictions, predict, write_p
 from vit.train.run import quieten
 from vit.train.story import fingerprint, now, read_story, write_json
 from vit.weights import ModelCard, load
+from vit.weights.folder import WEIGHTS
 
 Part = Literal["val", "test"]
 FILES: dict[Part, str] = {"val": "validation", "test": "test"}
@@ -48,6 +50,8 @@ class Subject:
     """Lightning's word for the number type: 32-true, bf16-mixed, ..."""
     folder: Path
     """Where what is found is written."""
+    digest: str | None
+    """Of its weights: `digest_of`."""
 
 
 def open_subject(
@@ -91,6 +95,7 @@ def open_subject(
         data=_open_data(values, loaded.card),
         precision=precision or (story[-1]["precision"] if story else "32-true"),
         folder=Path(output or folder or source),
+        digest=digest_of(folder / "model" if folder else source),
     )
 
 
@@ -140,6 +145,8 @@ def examine(subject: Subject, part: Part, device: torch.device) -> list[dict[str
         "precision": subject.precision,
         "device": str(device),
         "weights": card.provenance.get("weights"),
+        "steps": card.provenance.get("steps"),
+        "sha256": subject.digest,
         "data": {"images": len(labels), "classes": len(to_model), "fingerprint": fingerprint(images)},
         "measures": measures.as_json(),
     }
@@ -149,6 +156,28 @@ def examine(subject: Subject, part: Part, device: torch.device) -> list[dict[str
     write_json(record, looks if part == "test" else look)
     write_predictions(record.with_suffix(".csv"), name_predictions(logs, labels, card.classes, images))
     return looks
+
+
+def is_measured(run: Path) -> bool:
+    """Whether the validation figures of a run are of its model as it is now; it may have been trained longer since."""
+    record = run / "validation.json"
+    if not record.is_file() or not record.with_suffix(".csv").is_file():
+        return False
+    return is_current(run, json.loads(record.read_text(encoding="utf-8")))
+
+
+def is_current(run: Path, look: Mapping[str, Any]) -> bool:
+    """Whether a look at a run was at its model as it is now; of those of older versions nobody knows."""
+    return look.get("sha256") == digest_of(run / "model")
+
+
+def digest_of(source: str | os.PathLike[str]) -> str | None:
+    """SHA-256 of the weights of a model folder, which tells models apart; None where they lie elsewhere."""
+    weights = Path(source) / WEIGHTS
+    if not weights.is_file():
+        return None
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_looks(folder: Path) -> list[dict[str, Any]]:

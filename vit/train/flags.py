@@ -28,7 +28,7 @@ def add_run_flags(parser: LightningArgumentParser) -> None:
     parser.add_argument("--name", type=str | None, default=None, help="its name there; default: the config's")
     parser.add_argument("--export", type=Export, default="best", help="weights of the model folder")
     parser.add_argument(
-        "--early_stopping",
+        *_both("early-stopping"),
         type=int | None,
         default=None,
         help="epochs without a better validation accuracy after which training ends",
@@ -44,10 +44,13 @@ def add_run_flags(parser: LightningArgumentParser) -> None:
         "from",
     )
     parser.add_argument(
-        "--max-time", type=str | None, default=None, help="stop training after that long, such as 90s, 10m or 1h30m"
+        *_both("max-time"),
+        type=str | None,
+        default=None,
+        help="stop training after that long, such as 90s, 10m or 1h30m",
     )
     parser.add_argument(
-        "--checkpoint-every",
+        *_both("checkpoint-every"),
         type=str,
         default="10m",
         help="longest time between two checkpoints; one is written before each validation, too",
@@ -57,12 +60,26 @@ def add_run_flags(parser: LightningArgumentParser) -> None:
     parser.add_argument("--threads", type=int | None, default=None, help="CPU threads of torch; default: all cores")
 
 
+def _both(flag: str) -> tuple[str, str]:
+    """As the flags of the `vit` command are spelt, and as Lightning's, and the keys of configs, are."""
+    return f"--{flag}", f"--{flag.replace('-', '_')}"
+
+
 def of_run_folder(args: Sequence[str]) -> list[str]:
-    """`--resume runs/NAME` without a config means the run's own."""
+    """`--resume runs/NAME` without a config means the run's own.
+
+    Raises:
+        FileNotFoundError: nothing to go on from is there.
+    """
     given = dict(pairwise([word for arg in args for word in arg.split("=", 1)] + [""]))
-    folder = Path(given.get("--resume", AUTO))
-    if given.keys() & {"--config", "-c"} or not (folder / "config.yaml").is_file():
+    resume = given.get("--resume", AUTO)
+    folder = Path(resume)
+    if given.keys() & {"--config", "-c"} or resume in (AUTO, NEVER) or folder.is_file():
         return list(args)
+    if not (folder / "config.yaml").is_file():
+        raise FileNotFoundError(
+            f"--resume {resume} is no run folder and no checkpoint; runs/NAME, PATH.ckpt, {AUTO} and {NEVER} work."
+        )
     return ["--config", str(folder / "config.yaml"), *args]
 
 

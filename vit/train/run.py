@@ -206,7 +206,7 @@ class Run(LightningCLI):
             config["enable_progress_bar"] = False
             callbacks += [EpochLines()] if self.epoch_lines else []
         callbacks.append(SaveModelFolder(self.folder / "model", self.config.export, self.command))
-        callbacks.append(RunStory(self.folder, self.command, self.config.seed_everything))
+        callbacks.append(RunStory(self.folder, self.command, self.config.seed_everything, self.signals))
         config["logger"] = self._loggers(config.get("logger"))
         config["plugins"] = [*_as_list(config.get("plugins")), AtomicCheckpointIO()]
         return super()._instantiate_trainer(config, callbacks)
@@ -267,7 +267,8 @@ def _fit(run: Run) -> None:
             raise sentence from error
         raise
     except Stopped as stop:
-        raise Stopped(stop.exit_code, f"{stop}{how_to_go_on(run)}") from None
+        why = str(stop) or f"by {run.signals.by}"
+        raise Stopped(stop.exit_code, f"{why}: {how_to_go_on(run)}") from None
     except SystemExit as stop:
         if trainer.interrupted:  # Lightning makes of a KeyboardInterrupt an exit without a word
             raise KeyboardInterrupt(how_to_go_on(run)) from stop

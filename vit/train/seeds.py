@@ -17,7 +17,7 @@ import yaml
 
 from vit.train.checkpoints import FINISHED, FOLDER
 from vit.train.differences import differences, in_words
-from vit.train.evaluate import FILES, Part, evaluate
+from vit.train.evaluate import FILES, Part, evaluate, is_measured
 from vit.train.flags import AUTO
 from vit.train.folder import CONFIG, new_named
 from vit.train.run import Run
@@ -115,8 +115,9 @@ def collect(folder: Path, seeds: Sequence[int], part: Part, looks: Sequence[Mapp
 
 def validation_of(run: Path) -> dict[str, Any]:
     """What the end of training measured, or measure it now."""
-    path = run / "validation.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else evaluate(run, "val")[-1]
+    if not is_measured(run):
+        return evaluate(run, "val")[-1]
+    return json.loads((run / "validation.json").read_text(encoding="utf-8"))
 
 
 def runs_of_seeds(source: str) -> list[tuple[int, Path]]:

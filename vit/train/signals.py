@@ -12,7 +12,7 @@ INTERRUPTED, TERMINATED = 130, 143
 
 
 class Stopped(Exception):  # noqa: N818  # not an error
-    """Training was told to stop, and did."""
+    """Training was told to stop, and did; the message, if there is one, says by what."""
 
     def __init__(self, exit_code: int, message: str = "") -> None:
         super().__init__(message)
@@ -29,6 +29,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.wish: int | None = None
+        self.by = "a signal to another process"
         self.training = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -58,5 +59,6 @@ class StopSignals:
         if interrupt and (self.wish is not None or not self.training):
             raise KeyboardInterrupt
         self.wish = INTERRUPTED if interrupt else TERMINATED
+        self.by = "Ctrl-C" if interrupt else signal.Signals(number).name
         if not self.training:
-            raise Stopped(TERMINATED, "stopped before the first step.")
+            raise Stopped(TERMINATED, f"by {self.by}, before training")

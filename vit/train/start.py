@@ -45,6 +45,12 @@ def check_flags(config: Namespace) -> None:
     Raises:
         ValueError: with a sentence about the flag.
     """
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if config.trainer[name] == 0:
+            raise ValueError(f"trainer.{name}={config.trainer[name]} trains nothing; it must be above 0.")
+    name = None if config.name is None else Path(config.name)
+    if name is not None and (name.is_absolute() or ".." in name.parts or not name.name):
+        raise ValueError(f"--name {config.name!r} is no name of a folder in --output {config.output}.")
     if config.early_stopping is not None and config.early_stopping < 1:
         raise ValueError(f"early_stopping={config.early_stopping} must be at least 1 epoch; 10 is usual.")
     compilers = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")

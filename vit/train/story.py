@@ -22,6 +22,7 @@ from torch import Tensor
 
 from vit.data.module import ImageDataModule
 from vit.data.sources import Labelled, Rows
+from vit.train.signals import Stopped, StopSignals
 
 STORY = "run.json"
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "einops", "numpy", "pillow", "safetensors", "timm")
@@ -32,9 +33,9 @@ SIZES_LOOKED_AT = 10_000
 class RunStory(L.Callback):
     """Write run.json when training starts and complete it when it ends, and log the learning rate once an epoch."""
 
-    def __init__(self, folder: Path, command: str, seed: int | bool | None) -> None:
+    def __init__(self, folder: Path, command: str, seed: int | bool | None, signals: StopSignals) -> None:
         self.path = folder / STORY
-        self.command, self.seed = command, seed
+        self.command, self.seed, self.signals = command, seed, signals
         self.entry: dict[str, Any] | None = None
         self._earlier: list[dict[str, Any]] | None = None  # of other processes; two may start in the same second
 
@@ -72,7 +73,10 @@ class RunStory(L.Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say what ended the run."""
-        self._end(trainer, f"stopped: {type(exception).__name__} {exception}".strip())
+        if isinstance(exception, Stopped):
+            self._end(trainer, f"stopped by {self.signals.by}")
+        else:
+            self._end(trainer, f"stopped: {type(exception).__name__} {exception}".strip())
 
     def _end(self, trainer: L.Trainer, how: str) -> None:
         if self.entry is None:

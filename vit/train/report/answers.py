@@ -21,8 +21,8 @@ BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "0.45"
 def draw_confusions(answers: Answers) -> tuple[Figure, str]:
     """A matrix where there are few classes, the most confused pairs where there are many; and that in words."""
     pairs = answers.most_confused(ROWS)
-    said = [f"{shown(label)} taken for {shown(answer)} {count} times" for label, answer, count, _ in pairs[:3]]
-    words = f"Most often confused: {listed(said)}." if pairs else "No image was taken for another class."
+    said = [f"{shown(label)} taken for {shown(answer)} ({count} of {images})" for label, answer, count, images in pairs]
+    words = f"Most often confused: {listed(said[:3])}." if pairs else "No image was taken for another class."
     names, counts = answers.confusions()
     if len(names) <= MATRIX:
         return _matrix([shown(name) for name in names], counts), f"Confusion matrix, a row a class. {words}"
@@ -76,7 +76,9 @@ def draw_classes(answers: Answers) -> tuple[Figure, str]:
     axes.set_xlim(-2, 102)
     axes.set_xlabel("accuracy of the class's images (%), 95 % interval; number of images in brackets")
     axes.legend(fontsize=8, loc="lower left", frameon=False)
-    said = [f"{shown(one['name'])} {percent(one['recall']['value'])} ({interval(one['recall'])})" for one in ranked[:3]]
+    said = [
+        f"{shown(one['name'])}: {percent(one['recall']['value'])} ({interval(one['recall'])})" for one in ranked[:3]
+    ]
     of_many = f" of the {len(drawn)} worst of {len(ranked):,} classes" if len(drawn) < len(ranked) else " of each class"
     return figure, f"Accuracy{of_many}. Lowest: {listed(said)}."
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vit.train.evaluate import FILES, RECORD, Part
+from vit.train.evaluate import FILES, RECORD, Part, is_current
 from vit.train.measures import Array
 from vit.train.predictions import Predictions, distinct, read_predictions
 
@@ -25,6 +25,8 @@ class Answers:
     look: Mapping[str, Any]
     """The entry of validation.json, or the last one of test.json."""
     looks: int
+    is_current: bool
+    """Whether it was the run's model as it is now; it may have been trained longer since."""
     predictions: Predictions
 
     @property
@@ -81,7 +83,7 @@ def read_answers(run: Path, part: Part) -> Answers | None:
     looks = content if part == "test" else [content]
     if "measures" not in looks[-1]:  # of an older version
         return None
-    return Answers(part, looks[-1], len(looks), read_predictions(path.with_suffix(".csv")))
+    return Answers(part, looks[-1], len(looks), is_current(run, looks[-1]), read_predictions(path.with_suffix(".csv")))
 
 
 def read_metrics(run: Path) -> dict[str, tuple[Array, Array]]:

@@ -35,6 +35,10 @@ figure > img { max-width: 100%; background: #fff; border-radius: 6px; padding: 6
 .mistakes img { width: 100%; border-radius: 3px; } .small { image-rendering: pixelated; } .soft { color: var(--soft); }
 """
 
+OUTDATED = (
+    "These figures are not of the model as it is now: it has been trained or replaced since. `vit test` measures it."
+)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -81,7 +85,6 @@ def _story(story: Sequence[Mapping[str, Any]]) -> list[str]:
     if not story:
         return []
     last = story[-1]
-    commit = last["git"]
     hardware = last["hardware"]
     parts = last["data"]["parts"]
     facts = {
@@ -94,17 +97,26 @@ def _story(story: Sequence[Mapping[str, Any]]) -> list[str]:
         "parameters": f"{last['parameters']:,}",
         "precision": last["precision"],
         "hardware": ", ".join(hardware["gpus"] or [f"{hardware['cpu']}, threads: {hardware['threads']}"]),
-        "git commit": f"{commit['commit']}{', changed since' if commit['changed'] else ''}" if commit else "none",
+        "git commit": _commit(last["git"]),
+        "plain-vit": f"{last['plain-vit']['version']}, git commit: {_commit(last['plain-vit']['git'])}",
         "versions": ", ".join(f"{name} {number}" for name, number in last["versions"].items()),
     }
     return ["<dl>", *(f"<dt>{_text(name)}</dt><dd>{_text(fact)}</dd>" for name, fact in facts.items()), "</dl>"]
+
+
+def _commit(state: Mapping[str, Any] | None) -> str:
+    """Of `git_state`, in words."""
+    return f"{state['commit']}{', changed since' if state['changed'] else ''}" if state else "none"
 
 
 def _section(section: Section) -> list[str]:
     answers = section.answers
     title, look = answers.title.capitalize(), answers.look
     weights = f", weights {look['weights']}" if look.get("weights") else ""
+    weights += f" after {look['steps']:,} steps" if look.get("steps") else ""
     body = [f"<h2>{title}</h2>", f"<p>{look['images']:,} images, measured {_text(look['time'])}{_text(weights)}.</p>"]
+    if not answers.is_current:
+        body.append(f"<p><strong>{OUTDATED}</strong></p>")
     if answers.looks > 1:
         body.append(f"<p>The test images were looked at {answers.looks} times: choose nothing by them.</p>")
     body += [_figures(answers), *map(_figure, section.pictures), *_confused(answers), _classes(answers)]
