@@ -35,6 +35,15 @@ def from_folder(script: ModuleType, out: Path, photos: Path, *flags: object) -> 
     return make(script, out, "--source", "folder", "--root", photos, "--images-per-shard", 7, *flags)
 
 
+def damage(out: Path, row: int) -> None:
+    """Flip one bit of a training image in its shard."""
+    table = shards(out).train.images.table  # pyright: ignore
+    file = table.files[int(table.shard[row])]
+    damaged = bytearray(file.read_bytes())
+    damaged[int(table.offset[row]) + 20] ^= 1
+    file.write_bytes(damaged)
+
+
 def content(part: Labelled | None) -> list[tuple[bytes, int]]:
     """Bytes and label of every image, sorted."""
     assert part is not None
@@ -197,12 +206,7 @@ def test_a_class_without_a_readable_training_image_is_an_error(
 def test_a_damaged_image_is_named_by_shard_and_key(script: ModuleType, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert from_folder(script, out, photos) == 0
-    table = shards(out).train.images.table  # pyright: ignore
-    file = out / "train-000001.tar"
-    file.chmod(0o644)
-    damaged = bytearray(file.read_bytes())
-    damaged[int(table.offset[8]) + 20] ^= 1  # one bit of the second image
-    file.write_bytes(damaged)
+    damage(out, 8)
     images = shards(out).train.images
     with pytest.raises(
         UnreadableImageError, match=r"train-000001\.tar, 000000008\.png: damaged, its checksum is not the one in index"
@@ -309,6 +313,23 @@ def test_a_run_on_shards_goes_on_in_the_middle_of_an_epoch(script: ModuleType, p
     rest = [images for _ in range(2) for images, *_ in later]
     assert len(unbroken) == len(first) + len(rest) == 14
     assert all(torch.equal(ours, theirs) for ours, theirs in zip([*first, *rest], unbroken, strict=True))
+
+
+@pytest.mark.usefixtures("_annotations_unchecked")  # checking one looks at an image, which may be the damaged one
+@pytest.mark.parametrize("cache", ["none", "ram"])
+def test_a_damaged_image_of_a_shard_is_skipped_by_name_where_that_is_asked_for(
+    script: ModuleType, photos: Path, tmp_path: Path, cache: str
+) -> None:
+    out = tmp_path / "out"
+    assert from_folder(script, out, photos) == 0
+    damage(out, 0)
+    damage(out, 8)
+    data = from_shards(out, batch_size=5, on_error="skip", cache=cache)
+    assert sum(len(images) for images, *_ in data.train_dataloader()) == 30
+    with pytest.warns(
+        UserWarning, match=r"2 of 30 .*train-000000\.tar, 000000000\.png, .*train-000001\.tar, 000000008\.png\.$"
+    ):
+        data.teardown()
 
 
 def test_shards_can_be_sent_to_processes_that_are_not_forked(script: ModuleType, photos: Path, tmp_path: Path) -> None:

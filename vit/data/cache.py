@@ -185,7 +185,7 @@ def open_cache(
         CacheError: it does not fit into what is free, a tenth of that left over.
     """
     some = range(0, len(files), max(len(files) // _SAMPLED, 1))
-    sizes = sorted(form.num_bytes(*size) for index in some if (size := _size_of(files[index])))
+    sizes = sorted(form.num_bytes(*size) for index in some if (size := _size_of(files, index)))
     slot = sizes[min(int(len(sizes) * 0.95), len(sizes) - 1)] if sizes else 0
     if caching == "ram":
         needed, what = len(files) * slot * copies, "memory"
@@ -194,7 +194,7 @@ def open_cache(
         kept = 0.0
     else:
         cache = DiskCache(files, form, folder)
-        kept = sum(cache.path(index).is_file() for index in some if _size_of(files[index])) / max(len(sizes), 1)
+        kept = sum(cache.path(index).is_file() for index in some if _size_of(files, index)) / max(len(sizes), 1)
         needed = int(len(files) * sum(sizes) / max(len(sizes), 1) * (1 - kept))
         free, what = shutil.disk_usage(_existing(folder)).free, str(folder)
     if needed > 0.9 * free:
@@ -214,10 +214,10 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plain-vit" / "images"
 
 
-def _size_of(file: ImageFile) -> tuple[int, int] | None:
+def _size_of(files: Sequence[ImageFile], index: int) -> tuple[int, int] | None:
     """Width and height by an image's header; None where it cannot be read, which is said when the image is used."""
     try:
-        return image_size(file)
+        return image_size(files[index])
     except DECODER_ERRORS:
         return None
 

@@ -24,6 +24,7 @@ from vit.data.cache import CacheError
 from vit.data.decode import UnreadableImageError
 from vit.data.order import BatchKey, ImageKey, Order
 from vit.data.photographs import Photographs
+from vit.data.sources.labelled import name_of
 
 Batch = list[Any]
 """[images, labels] and, for training, the batch's key: what `ImageDataModule.on_after_batch_transfer` takes."""
@@ -196,7 +197,7 @@ def _hear_of_dead_workers() -> None:
 def _what_happened(loader: DataLoader[Any], error: str) -> str:
     dataset, workers = loader.dataset, f"num_workers={loader.num_workers}"
     at = (
-        [str(dataset.files[index]) for index in dataset.reading.tolist() if index >= 0]
+        [name_of(dataset.files, index) for index in dataset.reading.tolist() if index >= 0]
         if isinstance(dataset, Photographs)
         else []
     )

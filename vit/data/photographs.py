@@ -21,7 +21,7 @@ from vit.data.cache import Cache, Form
 from vit.data.decode import UnreadableImageError, read_image
 from vit.data.order import ImageKey, Stream, keyed_randomness
 from vit.data.preprocess import fit, load_image, to_tensor
-from vit.data.sources.labelled import ImageFile
+from vit.data.sources.labelled import ImageFile, name_of
 from vit.nn import Preprocessing
 
 Image = UInt8[Tensor, "c h w"]
@@ -76,7 +76,7 @@ class Photographs(Dataset[Any]):
         """A sentence about the damaged images that others were shown in the place of, or None where there are none."""
         if not (count := int(damaged.sum())):
             return None
-        names = [str(self.files[index]) for index in damaged.nonzero()[:_NAMED].flatten().tolist()]
+        names = [name_of(self.files, index) for index in damaged.nonzero()[:_NAMED].flatten().tolist()]
         rest = f" and {count - len(names):,} more, which vit data check names" if count > len(names) else ""
         return (
             f"{count:,} of {len(self):,} training images could not be read; others were shown in their place: "
@@ -97,7 +97,8 @@ class Photographs(Dataset[Any]):
                         raise
                     self.damaged[image] = True
                     image = int(torch.randint(len(self.files), ()))
-            raise UnreadableImageError(f"{_TRIES} images in a row are damaged, {self.files[image]} the last of them.")
+            name = name_of(self.files, image)
+            raise UnreadableImageError(f"{_TRIES} images in a row are damaged, {name} the last of them.")
 
     def _changed(self, image: int) -> Image:
         if self._change is None:  # built by the worker: torchvision is imported there, and the rest is easy to pickle

@@ -69,6 +69,11 @@ class Rows(Sequence[ImageFile]):
         return [self.table.name(row) for row in self.rows.tolist()]
 
 
+def name_of(files: Sequence[ImageFile], index: int) -> str:
+    """What a message calls one of these images; nothing is fetched, which may be what failed."""
+    return files.table.name(int(files.rows[index])) if isinstance(files, Rows) else str(files[index])
+
+
 @dataclass(frozen=True)
 class Labelled:
     """Images with the index of their class: a uint8 tensor (n, c, h, w), or files."""
