@@ -2,6 +2,7 @@
 
     python scripts/figures.py --weights PATH/vit_tiny_patch16_224
     python scripts/figures.py --digits runs/digits/model
+    python scripts/figures.py --curves explanations/faithfulness.png faithfulness-cifar10
 
 The first draws the gallery with a ViT-Ti/16 of ImageNet: every picture is what the command above it writes, kept as
 WebP. The photographs come with packages that are installed anyway:
@@ -12,12 +13,13 @@ WebP. The photographs come with packages that are installed anyway:
                             https://www.flickr.com/photos/vultilion/6056698931
 
 The second takes the model of `vit fit --config configs/digits.yaml`; its digits are test images that the model has
-not seen.
+not seen. The third keeps what `vit explain --evaluate` has drawn, under the name that a page shows.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import shlex
 import sys
 import tempfile
@@ -25,10 +27,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 from einops import rearrange
 from matplotlib.cbook import get_sample_data
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from vit.cli import main as vit
 from vit.data.preprocess import normalise
@@ -39,6 +42,9 @@ from vit.explain.draw.sheet import GREY, HEADING, MARGIN, Sheet
 from vit.weights import load_model, read_card
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+QUALITY = 80
+"""Of photographs, in the sense of WebP; their squares and letters stay clear."""
 
 SHOWN = range(10)
 SIDE = 104
@@ -146,13 +152,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="model folder of the ViT-Ti/16")
     parser.add_argument("--digits", type=Path, help="model folder of a run on digits")
+    parser.add_argument("--curves", nargs=2, metavar=("PNG", "NAME"), help="faithfulness.png, and its name in the docs")
     args = parser.parse_args()
     if args.digits:
         draw_digits(args.digits)
     if args.weights:
         draw_gallery(args.weights)
-    elif not args.digits:
-        parser.error("give --weights or --digits")
+    if args.curves:
+        keep(Path(args.curves[0]), DOCS / "images" / f"{args.curves[1]}.webp")
+    if not (args.digits or args.weights or args.curves):
+        parser.error("give --weights, --digits or --curves")
 
 
 def draw_gallery(weights: Path) -> None:
@@ -194,14 +203,25 @@ dependencies, so that anybody can draw it again. What the methods are, and how f
 
 
 def keep(file: Path, target: Path) -> None:
-    """A picture as WebP; a film as it is."""
+    """As WebP, a picture without loss where that takes less, as it does where there are more lines than photographs."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    if file.suffix == ".webp":
-        target.write_bytes(file.read_bytes())
-    else:
-        with Image.open(file) as picture:
-            picture.save(target, quality=86, method=6)
+    with Image.open(file) as picture:
+        if getattr(picture, "is_animated", False):
+            frames = [(frame.convert("RGB"), frame.info["duration"]) for frame in ImageSequence.Iterator(picture)]
+            others, durations = [frame for frame, _ in frames[1:]], [duration for _, duration in frames]
+            options = {"save_all": True, "append_images": others, "duration": durations, "loop": 0}
+            candidates = [written(frames[0][0], quality=QUALITY, **options)]
+        else:
+            candidates = [written(picture, quality=QUALITY), written(picture, quality=100, lossless=True)]
+    target.write_bytes(min(candidates, key=len))
     print(f"{target.relative_to(DOCS.parent)}  {target.stat().st_size / 1000:.0f} kB")
+
+
+def written(picture: Image.Image, **options: Any) -> bytes:
+    """The bytes of a WebP file."""
+    content = io.BytesIO()
+    picture.save(content, format="webp", method=6, **options)
+    return content.getvalue()
 
 
 def draw_digits(folder: Path) -> None:
