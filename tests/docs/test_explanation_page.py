@@ -1,14 +1,19 @@
 """What docs/explanation.md shows works as it is written there, and its table has every method."""
 
 import re
+import shlex
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from matplotlib.cbook import get_sample_data
 
+from vit.cli import main
 from vit.cli.explain_flags import KINDS
 from vit.explain import METHODS
+from vit.nn import Preprocessing, ViT, ViTConfig
+from vit.weights import ModelCard, save_model
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "explanation.md").read_text(encoding="utf-8")
@@ -17,15 +22,46 @@ PAGE = (DOCS / "explanation.md").read_text(encoding="utf-8")
 @pytest.mark.slow
 def test_the_code_of_the_page_runs_from_top_to_bottom() -> None:
     names: dict[str, object] = {}
-    of_methods, of_functions, of_pictures = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    of_methods, of_functions, of_trust, of_pictures = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     exec(of_methods, names)
     assert names["found"].maps.shape == names["relevance"].maps.shape == (2, 14, 14)
     assert names["relevance"].target.tolist() == [3, 3]
     exec(of_functions, names)
     assert names["matrix"].shape == (2, 197, 197)
+    exec(of_trust, names)
+    assert list(names["gaps"]) == ["rollout", "chefer", "chance", "centre", "energy"]  # type: ignore[call-overload]
+    assert "2 images are too few" in names["said"][0]  # type: ignore[index]
+    assert names["alike"].shape == (2,)
     exec(of_pictures, names)
     shapes = [tuple(names[name].shape) for name in ("maps", "grown", "distance")]  # type: ignore[attr-defined]
     assert shapes == [(2, 12, 3, 14, 14), (2, 12, 14, 14), (12, 3)]
+
+
+@pytest.fixture
+def where_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_image: Callable[..., str]) -> None:
+    """A folder that has what the commands of the page are given, with a small model for every model."""
+    config = ViTConfig(image_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2, num_classes=300)
+    classes = ("cat", "tabby cat", *(f"class {number}" for number in range(2, 300)))
+    preprocessing = Preprocessing(image_size=(32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
+    card = ModelCard(config=config, classes=classes, preprocessing=preprocessing)
+    for folder in ("MODEL", "runs/NAME/model", "runs/cifar10-cpu/model", "WEIGHTS"):
+        save_model(ViT(config), card, tmp_path / folder)
+    paths = [f"{folder}/{number}.png" for folder in ("PHOTOS", "photos", "cifar10-test") for number in range(2)]
+    for seed, path in enumerate([*paths, "cat.jpg"]):
+        write_image(path, (32, 32), "RGB", seed)
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label,wnid", *(f"{path},cat,cat" for path in paths)]) + "\n")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("where_commands_run")
+def test_every_command_of_the_page_runs_as_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
+    commands = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    assert len(commands) == 10
+    for words in commands:
+        assert words[:2] == ["vit", "explain"]
+        assert main(words[1:]) == 0, (words, capsys.readouterr().err)
 
 
 def test_the_table_names_every_method_its_settings_and_what_it_claims() -> None:
