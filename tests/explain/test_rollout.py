@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from vit.explain import rollout
+from vit.explain.rollout import check_attention
 
 FIRST, SECOND = [[0.0, 1.0], [0.0, 1.0]], [[1.0, 0.0], [0.5, 0.5]]
 
@@ -170,6 +171,19 @@ def test_attention_that_was_given_is_not_changed() -> None:
 def test_settings_out_of_range_are_explained(wrong: dict[str, float], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         rollout(random_attention(), **wrong)  # pyright: ignore
+
+
+def test_attention_of_another_form_is_answered_with_what_makes_it_right() -> None:
+    """Shapes are checked at run time in these tests, and are not elsewhere: so the check is asked by itself."""
+    check_attention(torch.rand(2, 1, 3, 5, 5))
+    with pytest.raises(
+        TypeError, match=r"attention is a tuple, but one tensor of .* is wanted; torch\.stack makes it of"
+    ):
+        check_attention((torch.rand(1, 3, 5, 5), torch.rand(1, 3, 5, 5)))
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 5, 5\), but layers x batch .*; attention\[:, None\] adds"):
+        check_attention(torch.rand(2, 3, 5, 5))
+    with pytest.raises(ValueError, match=r"shape \(2, 1, 3, 5, 7\), but layers x batch"):
+        check_attention(torch.rand(2, 1, 3, 5, 7))
 
 
 def test_rollout_under_autocast_is_that_of_float32() -> None:

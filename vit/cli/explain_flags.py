@@ -67,6 +67,7 @@ def explain_parser() -> ArgumentParser:
         "explain",
         "Draw what a model attends to. Files that vit explain drew before are replaced, no other file is.",
     )
+    parser.usage = "vit explain IMAGES... --model MODEL [flags]"  # in this order: some flags take all words that follow
     add_model_and_images(parser)
     parser.add_argument("--output", type=str, default="explanations", help="folder for what is drawn")
     for kind, what in KINDS.items():

@@ -84,7 +84,7 @@ def smoothgrad(
         choose: The class.
         samples: Noisy copies.
         noise: Standard deviation of the noise, as a share of the image's range.
-        seed: Of the noise, begun anew for each image; nobody else's random numbers change.
+        seed: Of the noise, begun anew for each image.
     """
     if samples < 1 or noise <= 0:
         raise ValueError(f"samples={samples} and noise={noise:g} must be above 0.")

@@ -8,7 +8,7 @@ from einops import reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from vit.explain.rollout import check_share
+from vit.explain.rollout import check_attention, check_share
 
 MOST_TOKENS = 72
 """8 x 8 patches and up to 8 prefix tokens. One maximum flow a token, in a graph of n * n edges a layer: of 12 layers,
@@ -34,8 +34,10 @@ def attention_flow(
         residual: Share of the residual path, from 0 to below 1.
 
     Raises:
-        ValueError: more than 72 tokens, or a share out of range.
+        TypeError: attention is no tensor.
+        ValueError: attention of another shape or of more than 72 tokens, or a share out of range.
     """
+    check_attention(attention)
     check_size(attention.shape[-1])
     check_share("residual", residual)
     return flow_of_layers(reduce(attention.float(), "layers b heads i j -> layers b i j", "mean"), read, residual)

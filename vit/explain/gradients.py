@@ -8,7 +8,7 @@ from einops import einsum, reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from vit.explain.rollout import check_layer, check_share, discard_smallest, rows_sum_to_one
+from vit.explain.rollout import check_attention, check_layer, check_share, discard_smallest, rows_sum_to_one
 
 
 def chefer(
@@ -18,7 +18,12 @@ def chefer(
 
     R <- R + A' R with A' the mean over heads of the positive part of G * A, from R = I, first layer first. Row i of the
     result is the relevance of every input token for output token i. Rows are no distributions: nothing is normalised.
+
+    Raises:
+        TypeError: attention is no tensor.
+        ValueError: attention of another shape.
     """
+    check_attention(attention)
     result = _identity(attention)
     for weights, gradient in zip(attention.float(), gradients.float(), strict=True):
         result = result + positive_relevance(weights, gradient) @ result
@@ -53,8 +58,10 @@ def gradient_rollout(
         class_token: As in `rollout`.
 
     Raises:
-        ValueError: a layer that is not there, or a share out of range.
+        TypeError: attention is no tensor.
+        ValueError: attention of another shape, a layer that is not there, or a share out of range.
     """
+    check_attention(attention)
     check_layer(len(attention), "start_layer", start_layer)
     check_share("discard_ratio", discard_ratio)
     result = _identity(attention)

@@ -36,8 +36,10 @@ def rollout(
         class_token: Whether the first token is one; of a model without, no column stays whatever it is.
 
     Raises:
-        ValueError: a head_fusion or start_layer that is not there, or a share out of range.
+        TypeError: attention is no tensor, but perhaps a list of one a layer.
+        ValueError: attention of another shape, a head_fusion or start_layer that is not there, or a share out of range.
     """
+    check_attention(attention)
     check_shares(len(attention), head_fusion, discard_ratio, start_layer, residual)
     result = torch.eye(attention.shape[-1], dtype=torch.float32, device=attention.device)
     result = result.expand(attention.shape[1], -1, -1)
@@ -47,6 +49,21 @@ def rollout(
                 residual * result + (1 - residual) * fuse(weights, head_fusion, discard_ratio, class_token) @ result
             )
     return result
+
+
+def check_attention(attention: object) -> None:
+    """Raise an error that says how attention is wanted, unless it is one tensor of (layers, b, heads, n, n)."""
+    wanted = "layers x batch x heads x tokens x tokens"
+    if not isinstance(attention, Tensor):
+        raise TypeError(
+            f"attention is a {type(attention).__name__}, but one tensor of {wanted} is wanted; torch.stack makes it of "
+            "a list of layers."
+        )
+    if attention.ndim != 5 or attention.shape[-2] != attention.shape[-1]:
+        raise ValueError(
+            f"attention has shape {tuple(attention.shape)}, but {wanted} is wanted; attention[:, None] adds a batch of "
+            "one image, attention[None] the only layer."
+        )
 
 
 def check_shares(depth: int, head_fusion: str, discard_ratio: float, start_layer: int, residual: float) -> None:
