@@ -13,7 +13,7 @@ from vit.explain.draw.growth import draw_growth, film_frames, save_film
 from vit.explain.draw.heads import draw_heads
 from vit.explain.draw.scale import Pixels, Scale, enlarge
 from vit.explain.draw.sheet import Sheet
-from vit.explain.draw.xray import draw_xray, filter_tiles
+from vit.explain.draw.xray import HALF, draw_xray, filter_tiles
 from vit.explain.xray import Filters, heads_of
 from vit.nn import ViT, ViTConfig
 
@@ -165,9 +165,16 @@ def test_a_filter_is_mid_grey_at_0_and_full_where_it_is_largest() -> None:
     assert tiles[0, -1].tolist() == [128, 128, 128]
 
 
+def test_positions_of_a_narrow_grid_are_as_high_as_a_column_is_wide_at_most(laid: Recorder) -> None:
+    network = model(image_size=(32, 8))
+    draw_xray(network, heads_of(network, [torch.rand(1, 3, 32, 8)]), "", "")
+    assert 0.8 * HALF < max(pixels.shape[0] for pixels, *_ in laid.pictures) <= HALF
+
+
 def test_a_fine_grid_shows_some_of_its_positions_on_a_page_of_the_same_width(laid: Recorder) -> None:
     network = model(image_size=(6, 200))
     heads = heads_of(network, [torch.randn(1, 3, 6, 200)])
     sheet = draw_xray(network, heads, "", "")
     assert any("the positions of every" in words for words in laid.texts)
+    assert min(min(pixels.shape[:2]) for pixels, *_ in laid.pictures) > 0
     assert all(left + pixels.shape[1] <= sheet.width for pixels, left, _ in laid.pictures)

@@ -16,6 +16,9 @@ from vit.explain.draw.sheet import GREY, HEADING, MARGIN, SMALL, TITLE, Sheet
 
 SIDE, FILM_SIDE = 240, 320
 GAP = 20
+NARROWEST = 216
+"""Pixels that a column of the contact sheet has at least, for one line above each map."""
+
 ACROSS = (4, 5, 6)
 """Maps beside each other on the contact sheet: whichever leaves the fewest places empty."""
 
@@ -37,7 +40,7 @@ def draw_growth(
     """The picture, then the map after every layer, all in one scale; `first` is the number of the first layer."""
     look, scale = look or Look(), Scale.of([maps])
     size = panel_size(picture.size, maps.shape[1:], SIDE)
-    across = max(size[1], 200) + GAP
+    across = max(size[1], NARROWEST) + GAP
     count = min(ACROSS, key=lambda columns: -(len(maps) + 1) % columns)
     sheet = Sheet(2 * MARGIN + count * across - GAP)
     wide = sheet.width - 2 * MARGIN

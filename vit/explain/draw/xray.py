@@ -145,8 +145,9 @@ def _tile_colours(similarity: Float[np.ndarray, "rows columns gh gw"], scale: Sc
 def _montage(
     tiles: UInt8[np.ndarray, "count th tw 3"], columns: int, gap: int = 4, paper: int = 255
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Tiles in rows, each enlarged by the whole number that lets a row fit its column, with paper between."""
-    times = max(1, (HALF // columns - gap) // tiles.shape[2])
+    """Tiles in rows, with paper between, each enlarged by the whole number that lets all fit a square in a column."""
+    rows = -(-len(tiles) // columns)
+    times = max(1, min((HALF // columns - gap) // tiles.shape[2], (HALF // rows - gap) // tiles.shape[1]))
     tiles = tiles.repeat(times, axis=1).repeat(times, axis=2)
     missing = -len(tiles) % columns
     tiles = np.pad(tiles, ((0, missing), (0, gap), (0, gap), (0, 0)), constant_values=paper)
@@ -160,7 +161,8 @@ def _thinned(similarity: Float[Tensor, "gh gw gh gw"]) -> tuple[Float[np.ndarray
     rows, columns = similarity.shape[:2]
     most = min(MOST_POSITIONS, max(1, HALF // (columns + 3)))
     step = max(math.ceil(rows / MOST_POSITIONS), math.ceil(columns / most))
-    return similarity[step // 2 :: step, step // 2 :: step].numpy(), step
+    first_row, first_column = (min(step // 2, (length - 1) // 2) for length in (rows, columns))
+    return similarity[first_row::step, first_column::step].numpy(), step
 
 
 def _ordinal(number: int) -> str:
