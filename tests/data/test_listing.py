@@ -31,6 +31,18 @@ def test_without_parts_all_is_one(folder_of_classes: MakeFolder) -> None:
     assert list(flat.classes) == [""]
 
 
+def test_the_folder_one_is_in_is_listed_as_any_other(
+    folder_of_classes: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder_of_classes({"train": ["cat"], "val": ["dog"]}, images=1)
+    monkeypatch.chdir(root / "train")
+    here = list_folder(Path())
+    assert (list(here.parts), list(here.classes), here.hidden) == (["all"], ["cat"], 0)
+    monkeypatch.chdir(root)
+    here = list_folder(Path())
+    assert (list(here.parts), list(here.classes), here.hidden) == (["train", "val"], ["cat", "dog"], 0)
+
+
 def test_what_is_no_image_is_counted_and_not_read(folder_of_classes: MakeFolder) -> None:
     root = folder_of_classes({"train": ["cat"]}, images=2)
     for name in ("notes.txt", "more.TXT", "README", "._0.png"):

@@ -5,6 +5,7 @@ A folder is listed as it is, with empty classes and what no training would accep
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,17 +71,17 @@ def list_folder(root: Path) -> Listing:
     labels: list[str] = []
     ignored, hidden, empty = Counter[str](), 0, list[Path]()
     for part, folder in parts.items():
-        found = Counter[str]()
+        found, before = Counter[str](), len(str(folder).rstrip(os.sep)) + 1
         for path in files_below(folder, hidden=True):
-            inside = Path(path).relative_to(folder)
-            if any(name.startswith(".") for name in inside.parts):
+            inside = path[before:]
+            if os.sep + "." in os.sep + inside:
                 hidden += 1
             elif extension(path) not in EXTENSIONS:
                 ignored[extension(path) or "none"] += 1
             else:
                 names.append(path)
                 part_of.append(part)
-                labels.append(class_name(inside.parts[0]) if len(inside.parts) > 1 else "")
+                labels.append(class_name(inside.split(os.sep, 1)[0]) if os.sep in inside else "")
                 found[labels[-1]] += 1
         empty += [entry for name, entry in visible_folders(folder).items() if not found[name]]
     if not names:

@@ -200,3 +200,14 @@ def test_names_are_ordered_by_text_then_number_at_any_place() -> None:
 
     names = ["b", "a10", "a2b", "a2", "10", "9", "a02", "é1"]
     assert in_order(names) == ("9", "10", "a02", "a2", "a2b", "a10", "b", "é1")
+
+
+def test_paths_are_files_in_order_whether_sliced_taken_or_one_by_one(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["cat", "dog"]}, images=2)
+    part = folder(root).train
+    files = [root / "train" / name for name in ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")]
+    assert list(part.images) == files
+    assert part.names() == [str(file) for file in files]
+    assert list(part.images[1:3]) == files[1:3]  # pyright: ignore
+    some = part.take(torch.tensor([3, 0]))
+    assert (list(some.images), some.labels.tolist()) == ([files[3], files[0]], [1, 0])

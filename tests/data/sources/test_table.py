@@ -237,3 +237,10 @@ def test_the_labels_of_the_imagenet_sample_are_a_table(shared_data: Path) -> Non
     assert source.classes[0] == "n01440764"
     by_index = table(shared_data / "imagenet-sample", columns=Columns(label="class_index"))
     assert by_index.classes[:3] == ("0", "4", "8")
+
+
+def test_paths_are_called_what_they_are_from_the_folder_one_is_in(
+    write_table: WriteTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write_table(FOUR).parent)
+    assert table(Path("labels.csv")).train.names()[0] == "photos/cat/0.png"

@@ -12,7 +12,7 @@ import torch
 
 from vit.data.decode import EXTENSIONS
 from vit.data.sources.classes import PARTS, check_classes, counted, in_order, listed, natural
-from vit.data.sources.labelled import Labelled, Source
+from vit.data.sources.labelled import Labelled, Paths, Source
 
 
 def folder(root: Path) -> Source:
@@ -84,12 +84,12 @@ def class_name(folder_name: str) -> str:
     return unicodedata.normalize("NFC", folder_name)
 
 
-def image_files(root: Path) -> list[Path]:
+def image_files(root: Path) -> Paths:
     """Image files in a folder and below it, in natural order; hidden files and folders left out.
 
     Links to files and folders are followed, except a link to a folder that it lies in itself, which has no end.
     """
-    return [Path(path) for path in files_below(root) if extension(path) in EXTENSIONS]
+    return Paths([path for path in files_below(root) if extension(path) in EXTENSIONS])
 
 
 def labelled_files(root: Path, classes: Mapping[str, Path]) -> Labelled:
@@ -99,15 +99,15 @@ def labelled_files(root: Path, classes: Mapping[str, Path]) -> Labelled:
         FileNotFoundError: a class folder without an image.
     """
     numbers = {name: index for index, name in enumerate(classes)}
-    paths: list[Path] = []
+    paths: list[str] = []
     labels: list[int] = []
     for name, path in class_folders(root).items():
         files = image_files(path)
         if not files:
             raise FileNotFoundError(f"{path} has no image; {what_was_there(path)}.")
-        paths += files
+        paths += files.paths
         labels += [numbers[name]] * len(files)
-    return Labelled(paths, torch.tensor(labels))
+    return Labelled(Paths(paths), torch.tensor(labels))
 
 
 def left_out(root: Path) -> tuple[str, ...]:

@@ -69,6 +69,33 @@ class Rows(Sequence[ImageFile]):
         return [self.table.name(row) for row in self.rows.tolist()]
 
 
+class Paths(Sequence[Path]):
+    """Image files by their paths, kept as text: a `Path` of each takes four times the memory, and the time of a listing
+    over again.
+    """  # noqa: D205
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> Paths: ...
+    def __getitem__(self, index: int | slice) -> Path | Paths:
+        return Paths(self.paths[index]) if isinstance(index, slice) else Path(self.paths[index])
+
+    def take(self, indices: Tensor) -> Paths:
+        """Some of these files, in the order of `indices`."""
+        return Paths([self.paths[index] for index in indices.tolist()])
+
+    def names(self) -> list[str]:
+        """The paths as messages have them."""
+        return list(self.paths)
+
+
 def name_of(files: Sequence[ImageFile], index: int) -> str:
     """What a message calls one of these images; nothing is fetched, which may be what failed."""
     return files.table.name(int(files.rows[index])) if isinstance(files, Rows) else str(files[index])
@@ -88,7 +115,7 @@ class Labelled:
         """What to call each image: its path, its row, or its number where the images are one tensor."""
         if isinstance(self.images, Tensor):
             return [str(number) for number in range(len(self))]
-        return self.images.names() if isinstance(self.images, Rows) else [str(path) for path in self.images]
+        return self.images.names() if isinstance(self.images, Rows | Paths) else [str(path) for path in self.images]
 
     def take(self, indices: Tensor) -> Labelled:
         """Some of the images, in the order of `indices`."""
@@ -96,7 +123,7 @@ class Labelled:
         if isinstance(images, Tensor):
             some: Tensor | Sequence[ImageFile] = images[indices]
         else:
-            some = images.take(indices) if isinstance(images, Rows) else [images[i] for i in indices.tolist()]
+            some = images.take(indices) if isinstance(images, Rows | Paths) else [images[i] for i in indices.tolist()]
         return Labelled(some, self.labels[indices])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import torch
 
 from vit.data.sources.classes import PARTS, check_classes, in_order, listed
-from vit.data.sources.labelled import Labelled, Source
+from vit.data.sources.labelled import Labelled, Paths, Source
 from vit.spelling import did_you_mean
 
 SEPARATORS = ",;\t|"
@@ -82,7 +83,7 @@ def table(root: Path, table: str | None = None, columns: Columns = Columns()) ->
     paths = _existing_files(rows, file, root)
     numbers = {name: index for index, name in enumerate(classes)}
     labelled = {
-        part: Labelled([paths[row.path] for row in some], torch.tensor([numbers[row.label] for row in some]))
+        part: Labelled(Paths([paths[row.path] for row in some]), torch.tensor([numbers[row.label] for row in some]))
         for part, some in parts.items()
         if some
     }
@@ -253,13 +254,15 @@ def _classes_of(rows: Sequence[Row], classes: Sequence[str], where: str) -> tupl
     return {row.label for row in rows}, f"{where} (line {strange[0]})" if strange else where
 
 
-def _existing_files(rows: Sequence[Row], file: Path, root: Path) -> Mapping[str, Path]:
+def _existing_files(rows: Sequence[Row], file: Path, root: Path) -> Mapping[str, str]:
     """The file of each path, in the table's folder or else in `root`; all must be there."""
     bases = dict.fromkeys([file.parent, root if root.is_dir() else file.parent])
-    found: dict[str, Path] = {}
+    above = ["" if base == Path() else str(base) for base in bases]  # as Path writes a path in "."
+    found: dict[str, str] = {}
     missing: list[str] = []
     for row in rows:
-        here = next((base / row.path for base in bases if (base / row.path).is_file()), None)
+        places = (os.path.join(base, row.path) for base in above)  # noqa: PTH118, a Path for each takes as long again
+        here = next(filter(os.path.isfile, places), None)
         if here is None:
             missing.append(f"{row.path} (line {row.line})")
         else:
