@@ -17,6 +17,11 @@ What they stand on:
     ours.py        of a ViT of this package
     timm.py        of a model of timm
     as_found.py    the model left exactly as it was found
+How far to trust them:
+    faithfulness.py  what happens when patches are taken away in the order of a map: curves, measures, verdicts
+    removal.py       four ways to take patches away
+    priors.py        maps that know nothing of the model, which every method must beat
+    sanity.py        likeness to maps of shuffled weights and of another class
 To look at:
     layers.py      maps of every layer and head, and how the rollout grows
     xray.py        numbers about a model: positions, filters, heads
