@@ -57,6 +57,9 @@ class Pictures:
         self.predictor, self.paths = predictor, paths
         self.failed: set[str] = set()
 
+    def __len__(self) -> int:
+        return len(self.paths)
+
     def __iter__(self) -> Iterator[tuple[str, Image.Image]]:
         for path in self.paths:
             picture = self.predictor.read_or_failure(path)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ class Batches:
             yield images, self._labels(images, [path for path, _ in part])
             done += len(part)
             if sys.stderr.isatty():
-                print(f"\r{done} images", end="\r", file=sys.stderr, flush=True)
+                print(f"\r{done} of {length_hint(self.pictures)} images", end="\r", file=sys.stderr, flush=True)
 
     def _labels(self, images: Tensor, paths: Sequence[str]) -> Tensor:
         if self.labels is None:
