@@ -5,7 +5,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vit.nn.attention import Attend, Attention, attend
+from vit.nn.attention import Attend, Attention, attend, dropout
 from vit.nn.config import Activation
 from vit.nn.positions import Rotation
 
@@ -41,7 +41,7 @@ class MLP(nn.Module):
         self.fc1 = nn.Linear(embed_dim, hidden_dim)
         self.act = activations[activation]
         self.fc2 = nn.Linear(hidden_dim // 2 if activation == "swiglu" else hidden_dim, embed_dim)
-        self.dropout = nn.Dropout(drop_rate)
+        self.dropout = dropout(drop_rate)
 
     def forward(self, tokens: Float[Tensor, "*axes d"]) -> Float[Tensor, "*axes d"]:
         return self.dropout(self.fc2(self.dropout(self.act(self.fc1(tokens)))))

@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vit.nn.attention import dropout
 from vit.nn.config import Positions
 from vit.nn.positions import resample_pos_embed, sincos2d
 
@@ -44,7 +45,7 @@ class Tokenizer(nn.Module):
             self.pos_embed = nn.Parameter(torch.zeros(self.num_placed_prefix_tokens + grid[0] * grid[1], embed_dim))
         else:
             self.register_buffer("pos_embed", sincos2d(grid, embed_dim) if positions == "sincos2d" else None)
-        self.dropout = nn.Dropout(drop_rate)
+        self.dropout = dropout(drop_rate)
         self.patch_dropout = PatchDropout(patch_drop_rate, self.num_prefix_tokens)
 
     def forward(self, patches: Float[Tensor, "b p d"], grid: tuple[int, int]) -> Float[Tensor, "b n d"]:

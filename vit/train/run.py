@@ -37,6 +37,7 @@ from vit.train.differences import differences, in_words
 from vit.train.export import exported_network, monitored
 from vit.train.flags import AUTO, RunParser, add_run_flags, of_run_folder, seconds
 from vit.train.folder import CONFIG, choose_folder, locked, remove_if_untrained
+from vit.train.memory import keep_freed_memory
 from vit.train.metrics_file import MetricsFile
 from vit.train.processes import decided_by_first
 from vit.train.resume import Resumable
@@ -104,6 +105,7 @@ class Run(LightningCLI):
                 raise ValueError(f"threads={self.config.threads} must be at least 1.")
             # a small model on busy cores is many times faster with one
             torch.set_num_threads(self.config.threads)
+        keep_freed_memory()
         self.limit = None if self.config.max_time is None else seconds("max_time", self.config.max_time)
         self.every = seconds("checkpoint_every", self.config.checkpoint_every)
         if "spawn" in str(self.config.trainer.strategy):
