@@ -159,7 +159,7 @@ def main() -> None:
     if args.weights:
         draw_gallery(args.weights)
     if args.curves:
-        keep(Path(args.curves[0]), DOCS / "images" / f"{args.curves[1]}.webp")
+        keep_curves(Path(args.curves[0]), DOCS / "images" / f"{args.curves[1]}.webp")
     if not (args.digits or args.weights or args.curves):
         parser.error("give --weights, --digits or --curves")
 
@@ -204,7 +204,6 @@ dependencies, so that anybody can draw it again. What the methods are, and how f
 
 def keep(file: Path, target: Path) -> None:
     """As WebP, a picture without loss where that takes less, as it does where there are more lines than photographs."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     with Image.open(file) as picture:
         if getattr(picture, "is_animated", False):
             frames = [(frame.convert("RGB"), frame.info["duration"]) for frame in ImageSequence.Iterator(picture)]
@@ -213,8 +212,21 @@ def keep(file: Path, target: Path) -> None:
             candidates = [written(frames[0][0], quality=QUALITY, **options)]
         else:
             candidates = [written(picture, quality=QUALITY), written(picture, quality=100, lossless=True)]
-    target.write_bytes(min(candidates, key=len))
-    print(f"{target.relative_to(DOCS.parent)}  {target.stat().st_size / 1000:.0f} kB")
+    store(min(candidates, key=len), target)
+
+
+def keep_curves(file: Path, target: Path) -> None:
+    """Lines and letters as WebP of 64 colours, which their soft edges need."""
+    with Image.open(file) as picture:
+        few = picture.convert("RGB").quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    store(written(few.convert("RGB"), quality=100, lossless=True), target)
+
+
+def store(content: bytes, target: Path) -> None:
+    """Write a picture of the documentation, and say how large it is."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+    print(f"{target.relative_to(DOCS.parent)}  {len(content) / 1000:.0f} kB")
 
 
 def written(picture: Image.Image, **options: Any) -> bytes:
