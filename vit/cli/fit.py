@@ -41,7 +41,7 @@ def _announce(training: Run) -> None:
     parameters, learning = sum(size for size, _ in sizes), sum(size for size, learns in sizes if learns)
     of_them = "" if learning == parameters else f" ({learning:,} of them learn)"
     data = training.datamodule
-    say = training.trainer.print  # on the first of several processes only
+    say = training.trainer.print  # on the first process of each machine
     say(
         f"{training.folder}: a ViT of {parameters:,} parameters{of_them}, {len(data.train):,} images to train on, "
         f"{len(data.val or ()):,} to validate, {data.num_classes} classes",

@@ -22,7 +22,7 @@ class EpochLines(L.Callback):
     """One line an epoch, for where a progress bar would fill the log file."""
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print the epoch's figures, on the first process only."""
+        """Print the epoch's figures, on the first process of each machine."""
         figures = "  ".join(f"{name} {value:.4f}" for name, value in sorted(trainer.callback_metrics.items()))
         trainer.print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {figures}", flush=True)
 

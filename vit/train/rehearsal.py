@@ -72,7 +72,19 @@ class Rehearsal(Run):
 
 def for_rehearsal(args: Sequence[str], folder: str) -> list[str]:
     """The flags of the run, in a folder that will be gone."""
-    return [*args, "--output", folder, "--name", "rehearsal", "--resume", "no", "--export", "last"]
+    return [
+        *args,
+        "--output",
+        folder,
+        "--name",
+        "rehearsal",
+        "--resume",
+        "no",
+        "--export",
+        "last",
+        "--trainer.num_nodes",
+        "1",
+    ]
 
 
 def now(device: torch.device) -> float:

@@ -108,13 +108,9 @@ class Run(LightningCLI):
         keep_freed_memory()
         self.limit = None if self.config.max_time is None else seconds("max_time", self.config.max_time)
         self.every = seconds("checkpoint_every", self.config.checkpoint_every)
-        if "spawn" in str(self.config.trainer.strategy):
-            raise ValueError(
-                f"trainer.strategy={self.config.trainer.strategy} keeps its results in another process; ddp works."
-            )
         check_flags(self.config)
         self.config.model.pretrained = absolute(self.config.model.pretrained)
-        decided = json.loads(decided_by_first(self._decide))
+        decided = json.loads(decided_by_first(self._decide, self.config.trainer.num_nodes))
         self.folder, self.is_new = Path(decided["folder"]), decided["is_new"]
         self.checkpoint = Path(decided["checkpoint"]) if decided["checkpoint"] else None
         self.config.seed_everything = decided["seed"]

@@ -13,6 +13,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 from vit.train.finetune import LARGEST_RATE, starting_point
 
+SPLITTING = ("fsdp", "deepspeed", "model_parallel", "modelparallel")
+"""In names of strategies under which no device has all of a weight."""
+
 
 def parse_from_weights(parser: ArgumentParser, args: Sequence[str]) -> Namespace:
     """Parse; model.vit.* and the preprocessing of data.* default to those of model.pretrained or model.architecture.
@@ -53,9 +56,20 @@ def check_flags(config: Namespace) -> None:
         raise ValueError(f"--name {config.name!r} is no name of a folder in --output {config.output}.")
     if config.early_stopping is not None and config.early_stopping < 1:
         raise ValueError(f"early_stopping={config.early_stopping} must be at least 1 epoch; 10 is usual.")
+    _check_strategy(str(config.trainer.strategy))
     compilers = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")
     if config.compile and not any(name and shutil.which(name) for name in compilers):
         raise ValueError("--compile needs a C++ compiler such as g++, and none is on the path; leave --compile out.")
+
+
+def _check_strategy(strategy: str) -> None:
+    if "spawn" in strategy:
+        raise ValueError(f"trainer.strategy={strategy} keeps its results in another process; ddp works.")
+    if any(name in strategy.lower() for name in SPLITTING):
+        raise ValueError(
+            f"trainer.strategy={strategy} splits each weight over the devices, but the groups of the optimiser, the "
+            "moving average and the model folder need them whole; ddp works, and takes 16 bytes a parameter on each."
+        )
 
 
 def absolute(source: str | None) -> str | None:
