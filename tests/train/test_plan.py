@@ -129,8 +129,18 @@ def test_plan_prints_a_table_or_json(tiny_run: list[str], elsewhere: Path, capsy
     assert main(["plan", *tiny_run, "--largest-batch", "false", "--format", "json"]) == 0
     values = json.loads(capsys.readouterr().out)
     assert values["steps"] == 40
-    assert values["largest_batch"] is None
+    assert (values["largest_batch"], values["no_largest_batch"]) == (None, "not looked for")
     assert not list(elsewhere.iterdir())
+
+
+def test_a_trial_that_fails_is_told_from_one_that_was_not_wanted(
+    tiny_run: list[str], elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "find_largest_batch", lambda *_: None)
+    assert main(["plan", *tiny_run]) == 0
+    assert "largest batch     not found: the process that tried was killed" in capsys.readouterr().out
+    assert main(["plan", *tiny_run, "--largest-batch", "false"]) == 0
+    assert "largest batch     not looked for\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def as_text(found: Plan) -> str:
         ["validation", f"{_time(found.validation_seconds)} a pass"],
         ["time to finish", _time(found.total_seconds)],
         ["peak memory", f"{found.peak_memory / 2**20:,.0f} MiB"],
-        ["largest batch", _largest(found.largest_batch)],
+        ["largest batch", _largest(found.largest_batch) or found.no_largest_batch or ""],
         ["loader must give", f"{found.images_needed:,.0f} images/s"],
         ["loader gives", f"{found.images_loaded:,.0f} images/s when nothing else runs"],
     ]
@@ -70,9 +70,9 @@ def _measured(found: Plan) -> str:
     return f"median of {found.measured_batches} batches"
 
 
-def _largest(limit: BatchLimit | None) -> str:
+def _largest(limit: BatchLimit | None) -> str | None:
     if limit is None:
-        return "not looked for, or the trial failed"
+        return None
     how = "tried" if limit.tried else "estimated from the growth of memory"
     why = "; there are not more training images" if limit.by_images else ""
     return f"{limit.batch_size:,}, {how}{why}"

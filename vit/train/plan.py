@@ -24,6 +24,9 @@ from vit.train.rehearsal import SECONDS, WARM_UP, Rehearsal, for_rehearsal, now
 from vit.train.run import Run, fit
 from vit.weights.description import count_flops
 
+NOT_SOUGHT = "not looked for"
+TRIAL_FAILED = "not found: the process that tried was killed, perhaps for want of memory, or says above what went wrong"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -55,6 +58,8 @@ class Plan:
     images_loaded: float
     """Images a second that it gives when nothing else runs."""
     largest_batch: BatchLimit | None
+    no_largest_batch: str | None
+    """Why there is none, in words."""
 
 
 def plan(args: Sequence[str], largest_batch: bool = True) -> Plan:
@@ -70,10 +75,13 @@ def plan(args: Sequence[str], largest_batch: bool = True) -> Plan:
     with tempfile.TemporaryDirectory() as folder:
         run = Rehearsal(for_rehearsal(args, folder), epoch_lines=False)
         fit(run)
-        return _plan(run, find_largest_batch(args, run.datamodule.batch_size) if largest_batch else None)
+        if not largest_batch:
+            return _plan(run, None, NOT_SOUGHT)
+        limit = find_largest_batch(args, run.datamodule.batch_size)
+        return _plan(run, limit, TRIAL_FAILED if limit is None else None)
 
 
-def _plan(run: Rehearsal, largest_batch: BatchLimit | None) -> Plan:
+def _plan(run: Rehearsal, largest_batch: BatchLimit | None, no_largest_batch: str | None) -> Plan:
     flags, data, device = run.config.trainer, run.datamodule, run.trainer.strategy.root_device
     network = run.model.network
     memory = peak_memory(device)  # before anything else is measured
@@ -105,6 +113,7 @@ def _plan(run: Rehearsal, largest_batch: BatchLimit | None) -> Plan:
         images_needed=data.batch_size / batch,
         images_loaded=_loader_speed(run, device),
         largest_batch=largest_batch,
+        no_largest_batch=no_largest_batch,
     )
 
 

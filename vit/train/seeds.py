@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.pytorch.cli import LightningArgumentParser
 
 from vit.train.checkpoints import FINISHED, FOLDER
 from vit.train.differences import differences, in_words
@@ -37,6 +38,12 @@ FIGURES = {
 
 class Flags(Run):
     """The values of the flags of `vit fit`; nothing is built and no folder made."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; of pretrained weights, which take time to read, several seeds alone need to know the architecture."""
+        self.config = parser.parse_args(list(args))
+        if self.config.seeds > 1:
+            super().parse_arguments(parser, args)
 
     def before_instantiate_classes(self) -> None:
         """Decide nothing."""
