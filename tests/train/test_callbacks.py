@@ -15,6 +15,7 @@ class FakeTrainer(L.Trainer):
 
     callback_metrics = {"val_acc": torch.tensor(0.5), "train_loss": torch.tensor(1.25)}  # pyright: ignore  # noqa: RUF012
     current_epoch, max_epochs, world_size = 1, 7, 2  # pyright: ignore
+    check_val_every_n_epoch = 1
 
     def __init__(self) -> None:
         self.printed: list[str] = []
@@ -27,6 +28,13 @@ def test_a_line_an_epoch_names_all_figures() -> None:
     trainer = FakeTrainer()
     EpochLines().on_train_epoch_end(trainer, L.LightningModule())
     assert trainer.printed == ["epoch 2/7  train_loss 1.2500  val_acc 0.5000"]
+
+
+def test_a_line_does_not_repeat_the_validation_of_an_earlier_epoch() -> None:
+    trainer = FakeTrainer()
+    trainer.check_val_every_n_epoch = 3
+    EpochLines().on_train_epoch_end(trainer, L.LightningModule())
+    assert trainer.printed == ["epoch 2/7  train_loss 1.2500"]
 
 
 def test_the_stopwatch_leaves_validation_out_of_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
