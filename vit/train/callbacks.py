@@ -22,7 +22,7 @@ class EpochLines(L.Callback):
     """One line an epoch, for where a progress bar would fill the log file."""
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print the epoch's figures, on the first process only; not those of an earlier validation."""
+        """Print the epoch's figures, on the first process of each machine; not those of an earlier validation."""
         validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
         of_epoch = [pair for pair in sorted(trainer.callback_metrics.items()) if validated or pair[0][:4] != "val_"]
         figures = "  ".join(f"{name} {value:.4f}" for name, value in of_epoch)
