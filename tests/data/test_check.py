@@ -104,6 +104,26 @@ def test_classes_are_held_against_the_training_part() -> None:
     assert "the largest class has 2.0 times the images of the smallest" in lines
 
 
+def test_one_class_is_none_to_be_told_apart_and_one_image_none_to_be_divided() -> None:
+    listing, found = of_pictures(("all", "cat", landscape(0)), ("all", "cat", landscape(1)))
+    result = report(listing, found)  # pyright: ignore
+    assert result.harmful
+    assert next(summary(result)) == "WRONG  one class, cat: telling apart takes two"
+    listing, found = of_pictures(
+        ("all", "cat", landscape(0)), ("all", "cat", landscape(1)), ("all", "ox", landscape(2))
+    )
+    result = report(listing, found)  # pyright: ignore
+    assert not result.harmful
+    assert list(summary(result))[1] == "note   classes of one image, of which none can be split off for validation: ox"
+
+
+def test_images_beside_the_classes_are_told_by_part() -> None:
+    rows = [("train", name, landscape(n)) for n, name in enumerate(["a", "b", "a"])]
+    listing, found = of_pictures(*rows, ("val", "", landscape(5)))
+    lines = list(summary(report(listing, found)))  # pyright: ignore
+    assert lines[0] == "WRONG  1 images lie beside the class folders of val, in no class"
+
+
 def test_sizes_and_modes_by_hand() -> None:
     listing, found = of_pictures(
         ("all", "a", landscape(0, (40, 80))),

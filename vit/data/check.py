@@ -125,7 +125,14 @@ class Report:
     @property
     def harmful(self) -> bool:
         """Whether training would stop, or its figures would be untrue."""
-        return any((self.leaks, self.unreadable, self.contradictions, self.strangers, self.empty, self.unlabelled))
+        wrong = (self.leaks, self.unreadable, self.contradictions, self.strangers, self.empty, self.unlabelled)
+        return any((*wrong, self.only_class))
+
+    @property
+    def only_class(self) -> str | None:
+        """The name of the one class that there is to train on, where there are not several."""
+        names = [name for name in self.classes.get("train", self.classes.get(WHOLE, {})) if name]
+        return names[0] if len(names) == 1 else None
 
     def bad_files(self) -> list[str]:
         """What to take away so that nothing harmful is left: what cannot be read, the copies that are in an earlier

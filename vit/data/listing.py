@@ -16,7 +16,14 @@ from torch import Tensor
 from vit.data.decode import EXTENSIONS
 from vit.data.sources import Labelled
 from vit.data.sources.classes import counted
-from vit.data.sources.folder import class_name, extension, files_below, part_folders, visible_folders
+from vit.data.sources.folder import (
+    class_name,
+    extension,
+    files_below,
+    part_folders,
+    refuse_parts_in_classes,
+    visible_folders,
+)
 from vit.data.sources.labelled import Rows
 
 WHOLE = "all"
@@ -58,7 +65,7 @@ def list_folder(root: Path) -> Listing:
     Raises:
         NotADirectoryError: it is no folder.
         FileNotFoundError: there is no such folder, or no image in it.
-        ValueError: two folders for one part, which no training accepts either.
+        ValueError: two folders for one part, or parts within a class, which no training accepts either.
     """
     if not root.is_dir():
         if root.exists():
@@ -66,6 +73,7 @@ def list_folder(root: Path) -> Listing:
         raise FileNotFoundError(f"there is no folder {root}.")
     folders = part_folders(root)
     parts = folders if "train" in folders else {WHOLE: root}
+    refuse_parts_in_classes(visible_folders(next(iter(parts.values()))))
     names: list[str] = []
     part_of: list[str] = []
     labels: list[str] = []

@@ -40,14 +40,23 @@ def _wrong(report: Report) -> Iterator[str]:
     if report.contradictions:
         yield f"WRONG  {_number(report.contradictions, 'image')} in copies under different classes: some label is wrong"
         yield from _examples(report.contradictions)
+    yield from _wrong_classes(report)
+    if not report.harmful:
+        yield "nothing wrong: every file can be read, no image is in two parts or under two labels"
+
+
+def _wrong_classes(report: Report) -> Iterator[str]:
+    """Class folders of which no training can be made."""
     for part, names in report.strangers.items():
         yield f"WRONG  classes of {part} that train does not have: {listed(names)}"
     if report.empty:
         yield f"WRONG  class folders without an image: {listed(report.empty)}"
     if report.unlabelled:
-        yield f"WRONG  {report.unlabelled:,} images lie beside the class folders, in no class"
-    if not report.harmful:
-        yield "nothing wrong: every file can be read, no image is in two parts or under two labels"
+        where = [part for part, counts in report.classes.items() if counts.get("") and part != WHOLE]
+        of = f" of {listed(where)}" if where else ""
+        yield f"WRONG  {report.unlabelled:,} images lie beside the class folders{of}, in no class"
+    if report.only_class is not None:
+        yield f"WRONG  one class, {report.only_class}: telling apart takes two"
 
 
 def _noteworthy(report: Report) -> Iterator[str]:
@@ -61,6 +70,9 @@ def _noteworthy(report: Report) -> Iterator[str]:
         torn = "" if "val" in report.classes else "; a validation set split off at random would share some"
         yield f"note   {spare:,} images repeat others of their part and class ({exact:,} exactly){torn}"
         yield from _examples(report.repeated)
+    first = report.classes.get("train", report.classes.get(WHOLE, {}))
+    if "val" not in report.classes and (single := [name for name, count in first.items() if name and count == 1]):
+        yield f"note   classes of one image, of which none can be split off for validation: {listed(single)}"
     for part, names in report.missing.items():
         yield f"note   classes of train without an image in {part}: {listed(names)}"
     if report.small:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from vit.data.listing import list_folder
 from vit.data.sources import Labelled, class_folders, folder, image_files, open_source
 
 MakeFolder = Callable[..., Path]
@@ -211,3 +212,30 @@ def test_paths_are_files_in_order_whether_sliced_taken_or_one_by_one(folder_of_c
     assert list(part.images[1:3]) == files[1:3]  # pyright: ignore
     some = part.take(torch.tensor([3, 0]))
     assert (list(some.images), some.labels.tolist()) == ([files[3], files[0]], [1, 0])
+
+
+@pytest.mark.parametrize("names", [("Train", "Val", "TEST"), ("training", "Validation", "Testing")])
+def test_parts_are_known_in_any_case_and_as_kaggle_calls_them(
+    folder_of_classes: MakeFolder, names: tuple[str, ...]
+) -> None:
+    source = folder(folder_of_classes({name: ["cat", "dog"] for name in names}))
+    assert source.classes == ("cat", "dog")
+    assert [len(part or ()) for part in (source.train, source.val, source.test)] == [6, 6, 6]
+
+
+def test_two_training_folders_are_refused(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["cat", "dog"], "training": ["cat"]})
+    with pytest.raises(ValueError, match=r"train and .*training would both be the train part; keep one of them there"):
+        folder(root)
+
+
+def test_a_folder_above_the_data_and_classes_above_parts_are_refused(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["cat", "dog"]})
+    with pytest.raises(
+        ValueError,
+        match=r"pictures.train would be images of class 'pictures'; give .*pictures if that is the data, or put the "
+        r"parts above the classes, as train/pictures\.",
+    ):
+        folder(root.parent)
+    with pytest.raises(ValueError, match="would be images of class 'pictures'"):
+        list_folder(root.parent)

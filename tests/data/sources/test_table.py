@@ -175,7 +175,10 @@ def test_files_that_are_not_there_are_counted_and_the_first_named_with_their_lin
         ("path,label\n\nphotos/cat/0.png,cat,x\n", r"line 3, has 3 values"),
         ("path,label,split\nphotos/cat/0.png,cat,trian\n", r"line 2: 'trian' is no part; did you mean 'train'"),
         ("path,label,split\nphotos/cat/0.png,cat,val\n", r"has no row of the training part; its 1 rows are of others"),
-        ("photos/cat/0.png,cat\n", r"which column of .* is the image\? Its first line has photos/cat/0\.png, cat"),
+        (
+            "photos/cat/0.png,cat\n",
+            r"labels\.csv has no line that names its columns; put one first, such as path,label\.",
+        ),
         (FOUR + "photos/cat/0.png,dog\n", r"has photos/cat/0\.png twice, of class 'cat' and 'dog' \(lines 2 and 6\)"),
         (
             "path,label,split\nphotos/cat/0.png,cat,train\nphotos/cat/0.png,cat,val\n",
@@ -244,3 +247,20 @@ def test_paths_are_called_what_they_are_from_the_folder_one_is_in(
 ) -> None:
     monkeypatch.chdir(write_table(FOUR).parent)
     assert table(Path("labels.csv")).train.names()[0] == "photos/cat/0.png"
+
+
+def test_a_path_with_backslashes_is_found(write_table: WriteTable) -> None:
+    source = table(write_table(FOUR.replace("/", "\\")))
+    assert content(source.train, source.classes)[0] == ("cat/0.png", "cat")
+
+
+@pytest.mark.parametrize("written", ["0", "cat/0", "0.png"])
+def test_a_path_without_folder_or_extension_is_told_from_a_file_that_is_nowhere(
+    write_table: WriteTable, written: str
+) -> None:
+    file = write_table(f"image,label\n{written},cat\nphotos/dog/0.png,dog\n")
+    with pytest.raises(FileNotFoundError, match=r"1 of the 2 files .*cat.0\.png is there: a path is written"):
+        table(file)
+    file.write_text("image,label\ncow/0.png,cat\nphotos/dog/0.png,dog\n")
+    with pytest.raises(FileNotFoundError, match=r"cow/0\.png \(line 2\)\.$"):
+        table(file)

@@ -14,11 +14,11 @@ from vit.spelling import did_you_mean
 _DIGITS = re.compile(r"([0-9]+)")
 
 PARTS = {
-    "train": ("train",),
+    "train": ("train", "training"),
     "val": ("val", "validation", "valid"),
-    "test": ("test",),
+    "test": ("test", "testing"),
 }
-"""The parts of a data set, and the names of folders, splits and column values that mean them."""
+"""The parts of a data set, and the names of folders, splits and column values that mean them, in any case."""
 
 
 def natural(name: str) -> tuple[list[str | int], str]:

@@ -16,14 +16,14 @@ from vit.data.sources.labelled import Labelled, Paths, Source
 
 
 def folder(root: Path) -> Source:
-    """A folder of images: `train/CLASS/*.jpg`, and perhaps `val/` (or `validation/`) and `test/` beside `train/`.
+    """A folder of images: `train/CLASS/*.jpg`, and perhaps `val/` and `test/` beside `train/`, or others of `PARTS`.
 
     Without `train/`, the classes are the folders in `root`. Class names are in natural order (2 before 10) and come
     from the training part alone; the other parts are matched by name. Hidden folders and files are left out.
 
     Raises:
         FileNotFoundError: no such folder, no image in it, or a part without class folders.
-        ValueError: a class that only the validation or test part has.
+        ValueError: a class that only the validation or test part has; parts within a class folder.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"data.root={root} is not a folder; it should hold train/CLASS/*.jpg.")
@@ -31,6 +31,7 @@ def folder(root: Path) -> Source:
     train_root = folders.get("train", root)
     classes = class_folders(train_root)
     _refuse_parts_as_classes(root, folders, classes)
+    refuse_parts_in_classes(classes)
     train = labelled_files(train_root, classes)
     notes = left_out(train_root)
     parts: dict[str, Labelled] = {}
@@ -48,14 +49,30 @@ def part_folders(root: Path) -> dict[str, Path]:
     Raises:
         ValueError: two folders for one part.
     """
+    entries = [entry for entry in root.iterdir() if entry.is_dir()]
     found: dict[str, Path] = {}
     for part, names in PARTS.items():
-        there = [root / name for name in names if (root / name).is_dir()]
-        if len(there) > 1 and "train" in found:
+        there = sorted(entry for entry in entries if entry.name.lower() in names)
+        if len(there) > 1 and (part == "train" or "train" in found):
             raise ValueError(f"{' and '.join(map(str, there))} would both be the {part} part; keep one of them there.")
         if there:
             found[part] = there[0]
     return found
+
+
+def refuse_parts_in_classes(classes: Mapping[str, Path]) -> None:
+    """A class folder with a training part in it is a data set, or is divided the wrong way round.
+
+    Raises:
+        ValueError: there is one; the message says what would work for either.
+    """
+    names = [form for name in PARTS["train"] for form in (name, name.capitalize())]
+    for name, path in classes.items():
+        if inner := next((path / form for form in names if (path / form).is_dir()), None):
+            raise ValueError(
+                f"{inner} would be images of class {name!r}; give {path} if that is the data, or put the parts above "
+                f"the classes, as {inner.name}/{name}."
+            )
 
 
 def class_folders(root: Path) -> dict[str, Path]:
@@ -158,7 +175,8 @@ def _visible(path: Path) -> bool:
 
 def _refuse_parts_as_classes(root: Path, folders: dict[str, Path], classes: dict[str, Path]) -> None:
     """`val/` and `test/` alone are parts that lack `train/`, not two classes."""
-    if "train" not in folders and set(classes) <= {name for names in PARTS.values() for name in names}:
+    known = {name for names in PARTS.values() for name in names}
+    if "train" not in folders and {name.lower() for name in classes} <= known:
         raise ValueError(
             f"{root} has {' and '.join(classes)} but no train; put the training images there, as train/CLASS/*.jpg."
         )

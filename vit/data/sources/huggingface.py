@@ -122,8 +122,16 @@ def _parts(loaded: Dataset | DatasetDict, root: Path) -> tuple[dict[str, Dataset
     if isinstance(loaded, Dataset):
         return {"train": loaded}, ()
     ours = {name: part for part, names in PARTS.items() for name in names}
-    found = {ours[str(name)]: dataset for name, dataset in loaded.items() if str(name) in ours}
-    others = [str(name) for name in loaded if str(name) not in ours]
+    found: dict[str, Dataset] = {}
+    others: list[str] = []
+    for name, dataset in loaded.items():
+        part = ours.get(str(name).lower())
+        if part in found:
+            raise ValueError(f"{root} has two splits that would be the {part} part, {name} the second of them.")
+        if part is None:
+            others.append(str(name))
+        else:
+            found[part] = dataset
     if "train" not in found:
         hint = f"; data.root={root / others[0]} trains on that one" if others and (root / others[0]).is_dir() else ""
         raise ValueError(f"{root} has no split 'train'; it has {listed([str(name) for name in loaded])}{hint}.")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from vit.data.decode import EXTENSIONS
 from vit.data.sources.classes import PARTS, check_classes, in_order, listed
+from vit.data.sources.folder import extension, files_below
 from vit.data.sources.labelled import Labelled, Paths, Source
 from vit.spelling import did_you_mean
 
@@ -58,8 +60,9 @@ class Row:
 def table(root: Path, table: str | None = None, columns: Columns = Columns()) -> Source:
     """The images and classes that a table names.
 
-    A path in it is absolute, or relative to the table's folder or else to `root`. Labels are names; numbers become
-    names in order of size. A row that says the same as one before it is left out with a note.
+    A path in it is absolute, or relative to the table's folder or else to `root`; backslashes are taken for `/` where
+    nothing else is there. Labels are names; numbers become names in order of size. A row that says the same as one
+    before it is left out with a note.
 
     Args:
         root: The table, or the folder that has it.
@@ -160,6 +163,8 @@ def find_columns(columns: Columns, header: Sequence[str], where: str) -> dict[st
         if place is not None:
             places[what] = place
         elif what != "split":
+            if any(extension(name.strip()) in EXTENSIONS for name in header):
+                raise ValueError(f"{where} has no line that names its columns; put one first, such as path,label.")
             raise ValueError(
                 f"which column of {where} is the {what}? Its first line has {listed(header, 10)}; "
                 f"name one with data.columns.{what}."
@@ -261,8 +266,7 @@ def _existing_files(rows: Sequence[Row], file: Path, root: Path) -> Mapping[str,
     found: dict[str, str] = {}
     missing: list[str] = []
     for row in rows:
-        places = (os.path.join(base, row.path) for base in above)  # noqa: PTH118, a Path for each takes as long again
-        here = next(filter(os.path.isfile, places), None)
+        here = _existing(row.path, above) or _existing(row.path.replace("\\", "/"), above)
         if here is None:
             missing.append(f"{row.path} (line {row.line})")
         else:
@@ -270,6 +274,22 @@ def _existing_files(rows: Sequence[Row], file: Path, root: Path) -> Mapping[str,
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of the {len(rows)} files that {file} names are not there, looked for in "
-            f"{' and '.join(map(str, bases))}: {listed(missing, 3)}."
+            f"{' and '.join(map(str, bases))}: {listed(missing, 3)}{_nearest(missing[0], bases)}."
         )
     return found
+
+
+def _existing(path: str, above: Iterable[str]) -> str | None:
+    places = (os.path.join(base, path) for base in above)  # noqa: PTH118, a Path for each takes as long again
+    return next(filter(os.path.isfile, places), None)
+
+
+def _nearest(missing: str, bases: Iterable[Path]) -> str:
+    """For a path that lacks its folder or its extension, the file that may be meant."""
+    path = "/" + missing.rpartition(" (line ")[0].replace("\\", "/")
+    for base in bases:
+        for file in files_below(base):
+            there = "/" + Path(file).as_posix()
+            if there.endswith(path) or there.removesuffix(Path(there).suffix).endswith(path):
+                return f". {file} is there: a path is written with its folder and its extension"
+    return ""
