@@ -40,7 +40,10 @@ def test_a_damaged_file_gives_1_and_can_be_listed(
     ]
 
 
-def test_the_data_of_a_config_is_checked_as_it_is_split(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_data_of_a_config_is_checked_as_it_is_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert main(["data", "check", *DIGITS, "--data.val_fraction", "0.2", "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {part: sum(counts.values()) for part, counts in found["classes"].items()} == {
@@ -48,6 +51,7 @@ def test_the_data_of_a_config_is_checked_as_it_is_split(capsys: pytest.CaptureFi
         "val": 288,
         "test": 360,
     }
+    assert not list(tmp_path.iterdir())  # no folder of a run
 
 
 @pytest.mark.parametrize(
@@ -62,6 +66,7 @@ def test_the_data_of_a_config_is_checked_as_it_is_split(capsys: pytest.CaptureFi
         (["check", "a", "--timeout", "0"], "--timeout 0 must be more than 0 seconds."),
         (["check", *DIGITS, "--data.val_fracton", "0.2"], "did you mean '--data.val_fraction'?"),
         (["show"], "which data? vit data show --config FILE; configs/digits.yaml is one."),
+        (["show", "photos"], "photos is no flag; vit data show --config configs/folder.yaml --data.root photos."),
         (["show", *DIGITS, "--images", "0"], "--images 0 must be at least 1."),
         (["show", *DIGITS, "--output", "a.gif"], "--output a.gif must end in .png."),
         (["show", *DIGITS, "--same", "1293"], "there is no training image 1293; they are 0 to 1292."),

@@ -112,6 +112,8 @@ def show(arguments: list[str]) -> int:
         raise ValueError(f"--images {args.images} must be at least 1.")
     if not flags:
         raise ValueError("which data? vit data show --config FILE; configs/digits.yaml is one.")
+    if not flags[0].startswith("-"):
+        raise ValueError(f"{flags[0]} is no flag; vit data show --config configs/folder.yaml --data.root {flags[0]}.")
     run = _data([*flags, "--data.num_workers", "0"])  # however many workers: the images are the same
     data = run.datamodule
     run.seed()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections.abc import Sequence
 
 from jsonargparse import Namespace
@@ -25,6 +27,12 @@ class DataOfRun(Run):
             args: As for `vit fit`.
         """
         super().__init__(args, epoch_lines=False)
+
+    def _decide(self) -> str:
+        """As of a run, but no folder: nothing is written, and nothing gone on with."""
+        seed = self.config.seed_everything
+        seed = secrets.randbelow(2**32) if seed is True else seed
+        return json.dumps({"folder": "", "is_new": False, "checkpoint": None, "seed": seed})
 
     def instantiate_classes(self) -> None:
         """Build the data as Lightning would: the flags of the rest are parsed and hold no more."""
