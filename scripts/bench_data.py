@@ -102,18 +102,27 @@ def photograph_pipelines(files: list[Path]) -> dict[str, Pipeline]:
     spec = Preprocessing(image_size=(224, 224), mean=MEAN, std=STD)
     labels = torch.zeros(len(files), dtype=torch.long)
 
+    kept = Image.core.get_blocks_max()  # ours lets Pillow keep memory, which is no default of Pillow's
+
+    def with_blocks(number: int, pipeline: Pipeline) -> Pipeline:
+        def run() -> int:
+            Image.core.set_blocks_max(number)
+            return pipeline()
+
+        return run
+
     def of_pictures(transform: Any) -> Pipeline:
-        return lambda: len([transform(Image.open(file).convert("RGB")) for file in files])
+        return with_blocks(0, lambda: len([transform(Image.open(file).convert("RGB")) for file in files]))
 
     def ours(**changes: Any) -> Pipeline:
         data = Photographs(files, labels, spec, Augmentation(crop_scale=(0.08, 1.0), flip=0.5, **changes))
-        return lambda: len([data[ImageKey(0, 0, number)] for number in range(len(files))])
+        return with_blocks(kept, lambda: len([data[ImageKey(0, 0, number)] for number in range(len(files))]))
 
     def cached(caching: Any) -> Pipeline:
         change, form = Augmentation(crop_scale=(0.08, 1.0), flip=0.5), Form(spec, round(1.15 * 224))
         cache, _ = open_cache(caching, files, form, files[0].parent / "kept", "training")
         data = Photographs(files, labels, spec, change, cache=cache, form=form)
-        return lambda: len([data[ImageKey(0, 0, number)] for number in range(len(files))])
+        return with_blocks(kept, lambda: len([data[ImageKey(0, 0, number)] for number in range(len(files))]))
 
     def with_policy(policy: Any) -> Pipeline:
         data = Photographs(files, labels, spec, Augmentation(crop_scale=(0.08, 1.0), flip=0.5))
@@ -123,7 +132,7 @@ def photograph_pipelines(files: list[Path]) -> dict[str, Pipeline]:
             batch = torch.stack([data[ImageKey(0, 0, number)][0] for number in range(len(files))])
             return len(augment_batch(batch, change, BatchKey(0, 0, 0)))
 
-        return one_pass
+        return with_blocks(kept, one_pass)
 
     ending = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
     pil = v2.Compose([v2.RandomResizedCrop(224), v2.RandomHorizontalFlip(), *ending])
@@ -135,7 +144,7 @@ def photograph_pipelines(files: list[Path]) -> dict[str, Pipeline]:
         "ours": ours(),
         "ours, data.cache=ram": cached("ram"),
         "ours, data.cache=disk": cached("disk"),
-        "decoding alone": lambda: len([Image.open(file).convert("RGB") for file in files]),
+        "decoding alone": of_pictures(lambda picture: picture),
         "timm, RandAugment": of_pictures(timm.data.create_transform(224, auto_augment=rand, **settings)),
         "ours, RandAugment on the batch, same thread": with_policy("randaugment"),
     }

@@ -43,6 +43,16 @@ def test_a_turned_camera_gives_an_upright_picture(
     np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "turned.png")), upright())
 
 
+def test_the_memory_of_a_picture_is_used_again_and_no_picture_loses_its_own(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.new("RGB", (60, 50), (number, 2 * number, 200)).save(tmp_path / f"{number}.png")
+    read_image(tmp_path / "0.png")
+    Image.core.reset_stats()
+    kept = [read_image(tmp_path / f"{number}.png") for number in range(3)]
+    assert Image.core.get_stats()["reused_blocks"] > 0
+    assert [picture.getpixel((59, 49)) for picture in kept] == [(0, 0, 200), (1, 2, 200), (2, 4, 200)]
+
+
 def test_sixteen_bit_greys_are_scaled_and_not_cut_off_at_255(tmp_path: Path) -> None:
     levels = np.array([[0, 257, 256], [32768, 65278, 65535]], dtype=np.uint16)
     Image.fromarray(levels).save(tmp_path / "deep.png")
