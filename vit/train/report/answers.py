@@ -110,7 +110,7 @@ def draw_reliability(answers: Answers) -> tuple[Figure, str]:
     below.set_ylim(0, 1.25 * counts.max())
     below.set_ylabel("images")
     below.set_xlabel("confidence: probability of the answer (%)")
-    below.set_xlim(0, 100)
+    below.set_xlim(-2, 102)  # the points at the ends whole
     _plain(above)
     _plain(below)
     ece, noise = answers.measures["ece"], answers.measures["ece_if_calibrated"]
