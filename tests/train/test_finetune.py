@@ -1,6 +1,7 @@
 """Pretrained weights: what follows from them, which of them learn, and what is written in the end."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from vit.cli import main
 from vit.nn import Preprocessing, ViT, ViTConfig
+from vit.train.classifier import Classifier
 from vit.train.finetune import LoRA, add_lora, merged, pretrained_network, restrict
 from vit.train.run import Run, fit
 from vit.train.start import advice
@@ -127,6 +129,19 @@ def test_frozen_parts_run_as_in_evaluation_and_keep_no_graph(tune: str, model: V
     assert torch.equal(first, second)
     assert not first.requires_grad
     assert model(images).requires_grad
+
+
+@pytest.mark.parametrize("tune", ["head", "last:1", "lora"])
+def test_a_checkpoint_loads_where_the_weights_it_started_from_are_gone(tune: str, tuned: Any, source: str) -> None:
+    run = tuned("--model.tune", tune, "--model.recipe.ema_decay", "0.5")
+    shutil.rmtree(source)
+    classifier = Classifier.load_from_checkpoint(run.folder / "checkpoints" / "last.ckpt")
+    assert (classifier.hparams["tune"], classifier.hparams["pretrained"]) == (tune, source)
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.equal(classifier(images), run.model.eval()(images))
+    assert changed(run.model.ema.state_dict(), classifier.ema.state_dict()) == set()  # pyright: ignore
+    learning = [[p.requires_grad for p in each.network.parameters()] for each in (classifier, run.model)]
+    assert learning[0] == learning[1]
 
 
 def test_it_is_said_how_much_learns(

@@ -14,7 +14,9 @@ from jsonargparse import ArgumentError
 from torch import Tensor
 
 from vit.nn import ViT
+from vit.train.classifier import Classifier
 from vit.train.folder import new_folder, remove_if_empty
+from vit.train.recipe import Recipe
 from vit.train.run import Run, fit, test
 from vit.weights import load_model, read_card
 
@@ -80,6 +82,13 @@ def test_checkpoints_load_without_running_code(name: str, finished_run: Any) -> 
     checkpoint = torch.load(finished_run.folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
     assert checkpoint["hyper_parameters"]["vit"]["embed_dim"] == 16
     json.dumps(checkpoint["hyper_parameters"])
+
+
+def test_lightning_loads_the_classifier_from_a_checkpoint(finished_run: Any) -> None:
+    classifier = Classifier.load_from_checkpoint(finished_run.folder / "checkpoints" / "last.ckpt")
+    assert classifier.recipe == Recipe(learning_rate=3e-3)
+    assert not classifier.training
+    assert same(classifier.network.state_dict(), load_model(finished_run.model).state_dict())
 
 
 def test_the_exported_weights_are_those_of_the_last_checkpoint(finished_run: Any) -> None:
@@ -159,6 +168,12 @@ def test_a_training_that_takes_no_step_is_an_error(train: Any, tmp_path: Path, m
     with pytest.raises(ValueError, match=r"the training took no step: max_epochs, max_steps and limit_train_batches"):
         train()
     assert not list((tmp_path / "runs").glob("*/model"))
+
+
+def test_a_training_that_ends_within_its_first_epoch_exports_its_last_weights_without_a_warning(train: Any) -> None:
+    run = train("--trainer.max_steps", "3", "--export", "best")  # a warning would be an error here
+    assert not (run.folder / "checkpoints" / "best.ckpt").exists()
+    assert read_card(run.folder / "model").provenance["weights"] == "of the last epoch"
 
 
 def test_the_test_images_are_not_read_by_training(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
 from vit.nn import ViT, ViTConfig
+from vit.train.checkpoints import read_checkpoint
 from vit.train.ema import average_of, decay_at, follow
 from vit.train.finetune import LoRA, pretrained_network, restrict
 from vit.train.finite import LossWatch, require_finite
@@ -92,6 +95,25 @@ class Classifier(L.LightningModule):
             {name: MulticlassAccuracy(vit.num_classes, average="micro", validate_args=False) for name in ACCURACIES}
         )
         self.watch = LossWatch()
+
+    @classmethod
+    def load_from_checkpoint(  # pyright: ignore[reportIncompatibleMethodOverride]  # a checkpoint of ours says all
+        cls, checkpoint_path: str | os.PathLike[str], map_location: str | torch.device = "cpu"
+    ) -> Classifier:
+        """The classifier of a run's checkpoint, in evaluation mode; weights it was fine-tuned from are not read again.
+
+        Raises:
+            FileNotFoundError: no such file.
+            DamagedCheckpointError: it is damaged, or none of ours.
+        """
+        checkpoint = read_checkpoint(checkpoint_path)
+        values, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+        classifier = cls(ViTConfig(**values["vit"]), Recipe(**values["recipe"]))
+        classifier.frozen = restrict(classifier.network, values["tune"], LoRA(**values["lora"]))
+        classifier.save_hyperparameters(values, logger=False)
+        classifier.configure_model()
+        classifier.load_state_dict(state)
+        return classifier.to(map_location).eval()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)

@@ -90,7 +90,7 @@ class Resumable(Checkpoint):
             return  # validation or the end of the epoch come next, which save and stop
         if wish or loop._is_training_done:
             self._save(trainer, "in an epoch")
-        if self.time_is_up:
+        if self.time_is_up or loop._is_training_done:
             _no_candidate_for_best(trainer)
         _stop_if(wish)
 
@@ -232,7 +232,10 @@ def restore_best(trainer: L.Trainer, folder: Path) -> None:
 
 
 def _no_candidate_for_best(trainer: L.Trainer) -> None:
-    """Let Lightning's keeper of the best epoch pass over a part of an epoch: an unbroken run does not validate it."""
+    """Let Lightning's keeper of the best epoch pass over a part of an epoch.
+
+    At the end of max_steps there is no validation of it, and an unbroken run would not validate where the time was up.
+    """
     for keeper in trainer.checkpoint_callbacks:
         if isinstance(keeper, ModelCheckpoint):
             keeper._last_global_step_saved = trainer.global_step
