@@ -124,6 +124,19 @@ def test_a_device_that_is_not_here_is_explained(tmp_path: Path) -> None:
             Predictor.load(tmp_path / "model", device)
 
 
+def test_a_checkpoint_is_answered_with_the_folder_to_name(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    with pytest.raises(
+        ValueError, match=r"last\.ckpt is a file, which knows neither class names .* runs/NAME/model\.$"
+    ):
+        Predictor.load(checkpoint)
+    (tmp_path / "run" / "model").mkdir()
+    with pytest.raises(ValueError, match=r"That of this run is .*/run/model\.$"):
+        Predictor.load(checkpoint)
+
+
 def test_files_folders_and_patterns_are_found_in_natural_order(write_image: WriteImage, tmp_path: Path) -> None:
     for name in ("d/10.png", "d/9.jpg", "d/deep/1.bmp", "e/a.png", "e/b.png"):
         write_image(name)

@@ -56,6 +56,13 @@ class Predictor:
             ValueError: a damaged file in it, a source without class names, or a device that is not here.
         """
         check_device(device)
+        if Path(source).is_file():
+            of_run = Path(source).absolute().parent.parent / "model"
+            where = f" That of this run is {of_run}." if of_run.is_dir() else ""
+            raise ValueError(
+                f"{source} is a file, which knows neither class names nor preprocessing; name a model folder, such as "
+                f"runs/NAME/model.{where}"
+            )
         loaded = load(source)
         if loaded.card is None or not loaded.card.classes:
             raise ValueError(f"{source} names no classes, so there is nothing to predict; a folder of `vit fit` does.")
