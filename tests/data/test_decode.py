@@ -2,6 +2,7 @@
 
 import csv
 import random
+import struct
 import warnings
 from collections.abc import Callable
 from io import BytesIO
@@ -65,6 +66,33 @@ def test_big_endian_sixteen_bit_tiff_reads_like_the_png(tmp_path: Path) -> None:
     levels = np.array([[0, 65535, 32768]], dtype=np.uint16)
     Image.frombytes("I;16B", (3, 1), levels.astype(">u2").tobytes()).save(tmp_path / "deep.tif")
     assert np.asarray(read_image(tmp_path / "deep.tif", channels=1)).tolist() == [[0, 255, 128]]
+
+
+def tiff(width: int, bits: int, photometric: int, pixels: bytes) -> bytes:
+    """A TIFF of one row of greys, as Pillow reads but does not write it."""
+    first = 8 + 2 + 9 * 12 + 4
+    tags = [(256, width), (257, 1), (258, bits), (259, 1), (262, photometric), (273, first), (277, 1), (278, 1)]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in [*tags, (279, len(pixels))])
+    return struct.pack("<2sHIH", b"II", 42, 8, 9) + entries + bytes(4) + pixels
+
+
+def test_greys_of_twelve_bits_reach_from_black_to_white(tmp_path: Path) -> None:
+    # 0, 4095, 2048, 16 in one and a half bytes each; 16 / 4095 * 255 = 0.996 -> 1, 2048 / 4095 * 255 = 127.53 -> 128
+    (tmp_path / "scan.tif").write_bytes(tiff(4, 12, 1, bytes.fromhex("000fff800010")))
+    assert np.asarray(read_image(tmp_path / "scan.tif", channels=1)).tolist() == [[0, 255, 128, 1]]
+
+
+def test_a_sixteen_bit_tiff_in_which_zero_is_white_is_not_shown_as_its_negative(tmp_path: Path) -> None:
+    levels = np.array([0, 65535, 257], dtype="<u2").tobytes()
+    (tmp_path / "film.tif").write_bytes(tiff(3, 16, 0, levels))
+    assert np.asarray(read_image(tmp_path / "film.tif", channels=1)).tolist() == [[255, 0, 254]]
+    (tmp_path / "print.tif").write_bytes(tiff(3, 16, 1, levels))
+    assert np.asarray(read_image(tmp_path / "print.tif", channels=1)).tolist() == [[0, 255, 1]]
+
+
+def test_the_transparent_grey_of_a_sixteen_bit_png_is_laid_on_white(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 1, 514]], dtype=np.uint16)).save(tmp_path / "deep.png", transparency=0)
+    assert np.asarray(read_image(tmp_path / "deep.png", channels=1)).tolist() == [[255, 0, 2]]
 
 
 def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
@@ -133,6 +161,12 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: 
     Image.new("1", (10_001, 10_000)).save(tmp_path / "map.png")
     with pytest.raises(UnreadableImageError, match=r"map\.png: 10001 x 10000 pixels are more than 100 million\."):
         read_image(tmp_path / "map.png")
+
+
+def test_a_header_of_thousands_of_millions_of_pixels_is_told_our_limit_and_not_pillows(tmp_path: Path) -> None:
+    (tmp_path / "bomb.ppm").write_bytes(b"P6 60000 60000 255\n")
+    with pytest.raises(UnreadableImageError, match=r"bomb\.ppm: its header has far more than 100 million pixels\."):
+        read_image(tmp_path / "bomb.ppm")
 
 
 def test_pillow_is_left_as_it_was_found(write_image: Callable[..., str]) -> None:

@@ -238,6 +238,6 @@ def _amount(size: int) -> str:
 
 
 _SAMPLED = 200
-_VERSION = 1
+_VERSION = 2
 """Of the form of files; raised whenever decoding or resizing changes."""
 _HEADER = struct.Struct("<IIII")

@@ -11,7 +11,9 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -88,13 +90,17 @@ def read_image(path: str | os.PathLike[str] | EncodedImage, channels: int = 3) -
                         f"{file.width} x {file.height} pixels are more than {MAX_PIXELS // 10**6} million"
                     )
                 file.load()  # else a picture that needs no change would be read when the file is closed
-                picture = _opaque(_eight_bits(_upright(file), file.format))
+                picture = _opaque(_eight_bits(_upright(file), file))
                 picture = picture if picture.mode in {"L", "1"} else _in_mode(picture, "RGB")  # Lab has no way to L
                 return _in_mode(picture, "L" if channels == 1 else "RGB")
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except Image.UnidentifiedImageError:
         raise UnreadableImageError(f"{path}: not an image, or damaged beyond recognition.") from None
+    except Image.DecompressionBombError:  # Pillow's own limit, nearly twice ours
+        raise UnreadableImageError(
+            f"{path}: its header has far more than {MAX_PIXELS // 10**6} million pixels."
+        ) from None
     except DECODER_ERRORS as error:
         reason = str(error).rstrip(".")
         raise UnreadableImageError(f"{path}: {reason}.") from None
@@ -120,16 +126,30 @@ def _in_mode(picture: Image.Image, mode: str) -> Image.Image:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _eight_bits(picture: Image.Image, file_format: str | None) -> Image.Image:
-    """Scale 16-bit greys to 8 bits; Pillow's own conversion turns everything above 255 white."""
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and file_format in {"PNG", "PPM"}):
-        levels = np.asarray(picture).astype(np.uint32)
-        return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
+def _eight_bits(picture: Image.Image, file: Image.Image) -> Image.Image:
+    """Scale deep greys of a file to 8 bits; Pillow's own conversion turns everything above 255 white."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and file.format in {"PNG", "PPM"}):
+        return _scaled(picture, getattr(file, "tag_v2", {}))
     if picture.mode in {"I", "F"}:
         raise UnreadableImageError(
             f"32-bit pixels (mode {picture.mode}) have no agreed range from black to white; save it with 8 or 16 bits"
         )
     return picture
+
+
+def _scaled(picture: Image.Image, tags: Mapping[int, Any]) -> Image.Image:
+    """Greys from 0 to 65535, or 4095 in a TIFF of 12 bits, as 8 bits, with what Pillow leaves undone: a TIFF in which 0
+    is white, and the one grey that a PNG calls transparent.
+    """  # noqa: D205
+    white = 4095 if tags.get(ExifTags.Base.BitsPerSample) == (12,) else 65535
+    levels = np.asarray(picture).astype(np.uint32)
+    greys = ((levels * 255 + white // 2) // white).astype(np.uint8)
+    if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:
+        greys = 255 - greys
+    transparent = picture.info.get("transparency")
+    if transparent is None:
+        return Image.fromarray(greys)
+    return Image.fromarray(np.stack([greys, np.where(levels == transparent, 0, 255).astype(np.uint8)], axis=-1))
 
 
 def _opaque(picture: Image.Image) -> Image.Image:
