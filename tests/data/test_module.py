@@ -217,9 +217,17 @@ def test_a_subset_is_of_the_training_images_alone_and_its_counts_are_told(folder
     assert (len(whole.train), len(some.train), len(few.train)) == (16, 8, 6)
     assert set(few.train.images) < set(some.train.images) < set(whole.train.images)  # pyright: ignore
     assert whole.notes == ()
-    assert few.notes == ("training on 6 of 20 images: cat 3, dog 3.",)
+    assert few.notes == ("training on 6 of 16 training images: cat 3, dog 3.",)
     with pytest.raises(ValueError, match=r"data\.fraction=0\.5 and data\.per_class=3 both say how many; give one"):
         pictures(root, fraction=0.5, per_class=3)
+
+
+def test_the_counts_of_a_subset_are_told_where_validation_has_a_folder_of_its_own(
+    folder_of_classes: MakeFolder,
+) -> None:
+    root = folder_of_classes({"train": ["cat", "dog"], "val": ["cat", "dog"]}, images=10)
+    assert pictures(root, fraction=0.8).notes == ("training on 16 of 20 training images: cat 8, dog 8.",)
+    assert pictures(root, fraction=1.0).notes == ()
 
 
 def test_settings_of_another_source_are_refused() -> None:

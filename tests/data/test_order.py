@@ -72,6 +72,14 @@ def test_balanced_sampling_shows_every_class_equally_often() -> None:
     assert len(looks) == 60  # no two looks have one key, and so the same changes
 
 
+def test_balanced_sampling_is_as_even_where_images_are_repeated() -> None:
+    labels = torch.tensor([0] * 40 + [1] * 15 + [2] * 5)
+    indices, copies = Order(num_images=60, batch_size=3, balance=labels, repeats=2).epoch(0)
+    assert labels[indices.flatten()].bincount().tolist() == [20, 20, 20]  # ten draws of each class, two copies of each
+    assert set(indices.flatten().bincount().tolist()) == {0, 2, 4}
+    assert copies.max() == 3
+
+
 @given(images=st.integers(1, 300), batch=st.integers(1, 40), devices=st.integers(1, 9))
 def test_evaluation_sees_each_image_once_in_equally_many_batches(images: int, batch: int, devices: int) -> None:
     if images < devices:

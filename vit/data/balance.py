@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from vit.spelling import did_you_mean
 
-Weighting = Literal["none", "auto"] | dict[str, float]
+Weighting = Literal["none", "auto"] | dict[str | int, float]
 Sampling = Literal["shuffled", "balanced"]
 
 
@@ -42,16 +43,24 @@ def class_weights(
     where it is of average size. Classes that a mapping leaves out weigh 1.
 
     Raises:
-        ValueError: a class that is none, or a weight that is not positive.
+        ValueError: a class that is none, or a weight that is not a positive number.
     """
     if weighting == "none":
         return None
     if isinstance(weighting, dict):
-        for name, weight in weighting.items():
+        weights = {_as_name(key): weight for key, weight in weighting.items()}
+        for name, weight in weights.items():
             if name not in classes:
                 raise ValueError(f"class_weights names {name!r}, which is no class{did_you_mean(name, classes)}")
-            if not weight > 0:
-                raise ValueError(f"class_weights gives {name!r} the weight {weight}; it must be above 0.")
-        return torch.tensor([float(weighting.get(name, 1.0)) for name in classes])
+            if not 0 < weight < math.inf:
+                raise ValueError(f"class_weights gives {name!r} the weight {weight}; it must be a number above 0.")
+        return torch.tensor([float(weights.get(name, 1.0)) for name in classes])
     counts = labels.bincount(minlength=len(classes)).clamp(min=1)
     return len(labels) / (len(classes) * counts)
+
+
+def _as_name(key: object) -> str:
+    """The class that a key names: YAML takes 1 without quotes for a number, and yes for true."""
+    if isinstance(key, str) or type(key) is int:
+        return str(key)
+    raise ValueError(f'class_weights names {key!r}, which is no text in YAML; put the name in quotes, {{"yes": 2.0}}.')

@@ -147,7 +147,9 @@ class ImageDataModule(L.LightningDataModule):
             self.train, self.val = stratified_split(self.source.train, val_fraction, split_seed)
             notes = without_images(self.val, self.source.classes, "the validation part, split from train,")
             self.source = replace(self.source, notes=self.source.notes + notes)
+        self._not_chosen = len(self.train)
         self.train = _subset(self.train, fraction, per_class, split_seed, self.source.classes)
+        self._not_chosen -= len(self.train)
         self.class_weights: Tensor | None = class_weights_by_index(class_weights, self.train.labels, self.classes)
         """Of the loss, (classes,), or None where all classes weigh the same."""
         self._train_loader: TrainLoader | None = None
@@ -202,11 +204,12 @@ class ImageDataModule(L.LightningDataModule):
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know before training: the source's own notes, and the counts of a chosen subset."""
-        if len(self.train) + len(self.val or ()) >= len(self.source.train):
+        if not self._not_chosen:
             return self.source.notes
         counts = torch.bincount(self.train.labels, minlength=self.num_classes).tolist()
         named = listed([f"{name} {count}" for name, count in zip(self.classes, counts, strict=True)], most=10)
-        return (*self.source.notes, f"training on {len(self.train):,} of {len(self.source.train):,} images: {named}.")
+        of = f"{len(self.train):,} of {len(self.train) + self._not_chosen:,} training images"
+        return (*self.source.notes, f"training on {of}: {named}.")
 
     def train_dataloader(self) -> TrainLoader:
         """The training batches: [images, labels, key] of every epoch in turn, each iteration being an epoch.

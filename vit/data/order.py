@@ -115,7 +115,7 @@ class Order:
         if not self.shuffle:
             return torch.arange(self.num_images)
         if self.balance is not None:
-            indices = _equally_often(self.balance, generator)
+            indices = _equally_often(self.balance, -(-self.num_images // self.repeats), generator)
         elif self.shards is not None:
             indices = _shard_by_shard(self.shards, SHUFFLED_TOGETHER, generator)
         else:
@@ -171,10 +171,10 @@ def keyed_randomness(*key: int) -> Generator[None]:
         torch.default_generator.set_state(outside)
 
 
-def _equally_often(labels: Int64[Tensor, " n"], generator: torch.Generator) -> Int64[Tensor, " n"]:
-    """As many images as there are, every class equally often, all of a class once before any of them again."""
+def _equally_often(labels: Int64[Tensor, " n"], number: int, generator: torch.Generator) -> Int64[Tensor, " number"]:
+    """So many images, every class equally often, all of a class once before any of them again."""
     classes = labels.unique()
-    quota = -(-len(labels) // len(classes))
+    quota = -(-number // len(classes))
     drawn: list[Tensor] = []
     for label in classes:
         members = (labels == label).nonzero().flatten()
@@ -182,7 +182,7 @@ def _equally_often(labels: Int64[Tensor, " n"], generator: torch.Generator) -> I
         shuffled = [members[torch.randperm(len(members), generator=generator)] for _ in range(passes)]
         drawn.append(torch.cat(shuffled)[:quota])
     indices = torch.cat(drawn)
-    return indices[torch.randperm(len(indices), generator=generator)][: len(labels)]
+    return indices[torch.randperm(len(indices), generator=generator)][:number]
 
 
 def _shard_by_shard(shards: Int64[Tensor, " n"], together: int, generator: torch.Generator) -> Int64[Tensor, " n"]:
