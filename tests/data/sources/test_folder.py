@@ -1,5 +1,6 @@
 """Where images come from: classes by name and in natural order, parts that share no image."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,28 @@ def test_names_match_however_a_system_writes_their_accents(folder_of_classes: Ma
     assert source.classes == ("bar", composed)
     assert source.val is not None
     assert source.val.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_no_images_are_lost_to_a_folder_whose_name_looks_like_anothers(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["dog"]})
+    for number, form in enumerate(("caf\u00e9", "cafe\u0301")):  # é in one character, and in two
+        shutil.copytree(root / "train" / "dog", root / "train" / form)
+        if number == 0:
+            assert folder(root).classes == ("caf\u00e9", "dog")
+    if len(list((root / "train").iterdir())) == 2:
+        pytest.skip("this file system takes both for one name")
+    with pytest.raises(ValueError, match=r"two folders that look the same, caf\u00e9: .* put their images into one"):
+        folder(root)
+
+
+def test_a_class_that_is_called_train_is_explained(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({".": ["bus", "car", "train"]})
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"train has 3 images .* but no class folders; if train is a class beside bus, car, put all of them into "
+        r"one folder more, as .*pictures/train/train/\*\.jpg\.",
+    ):
+        folder(root)
 
 
 def test_a_flat_validation_folder_is_explained(folder_of_classes: MakeFolder) -> None:

@@ -196,6 +196,24 @@ def test_what_is_wrong_with_a_table_is_named_with_its_line(text: str, sentence: 
         table(write_table(text))
 
 
+def test_an_image_is_the_same_however_its_path_is_written(write_table: WriteTable) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"has one image as photos/cat/0\.png and \./photos/cat/0\.png, in the train part and the test part "
+        r"\(lines 2 and 4\); keep one\.",
+    ):
+        table(
+            write_table(
+                "path,label,split\nphotos/cat/0.png,cat,train\nphotos/dog/0.png,dog,train\n./photos/cat/0.png,cat,test\n"
+            )
+        )
+    file = write_table(FOUR)
+    write_table(f"{FOUR}{file.parent / 'photos/cat/1.png'},cat\nphotos\\\\dog\\\\..\\\\dog\\\\1.png,dog\n")
+    source = table(file)
+    assert source.notes == (f"{file} repeats 2 of its 6 rows; each image counts once.",)
+    assert len(source.train) == 4
+
+
 def test_text_in_another_encoding_is_explained(write_table: WriteTable) -> None:
     with pytest.raises(ValueError, match=r"is not UTF-8 text \(byte 28\); save it as CSV UTF-8"):
         table(write_table("path,label\nphotos/cat/0.png,\xe9t\xe9\n", encoding="latin-1"))

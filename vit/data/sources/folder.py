@@ -91,8 +91,18 @@ def class_folders(root: Path) -> dict[str, Path]:
 
 
 def visible_folders(root: Path) -> dict[str, Path]:
-    """The visible folders in `root` by their names, composed (NFC), in natural order."""
-    found = {class_name(entry.name): entry for entry in root.iterdir() if entry.is_dir() and _visible(entry)}
+    """The visible folders in `root` by their names, composed (NFC), in natural order.
+
+    Raises:
+        ValueError: two folders have one name, é in one character and in two, of which one would be left out.
+    """
+    entries = [entry for entry in root.iterdir() if entry.is_dir() and _visible(entry)]
+    found = {class_name(entry.name): entry for entry in entries}
+    if twice := [name for name, number in Counter(class_name(entry.name) for entry in entries).items() if number > 1]:
+        raise ValueError(
+            f"{root} has two folders that look the same, {listed(twice)}: é, say, is one character in one of them and "
+            "two in the other; put their images into one."
+        )
     return {name: found[name] for name in in_order(found)}
 
 
@@ -175,8 +185,7 @@ def _visible(path: Path) -> bool:
 
 def _refuse_parts_as_classes(root: Path, folders: dict[str, Path], classes: dict[str, Path]) -> None:
     """`val/` and `test/` alone are parts that lack `train/`, not two classes."""
-    known = {name for names in PARTS.values() for name in names}
-    if "train" not in folders and {name.lower() for name in classes} <= known:
+    if "train" not in folders and {name.lower() for name in classes} <= _PART_NAMES:
         raise ValueError(
             f"{root} has {' and '.join(classes)} but no train; put the training images there, as train/CLASS/*.jpg."
         )
@@ -188,6 +197,13 @@ def _without_class_folders(root: Path) -> str:
     if not images:
         return f"{root} has no class folders; expected {root}/CLASS/*.jpg, one folder a class; {what_was_there(root)}."
     flat = f"{root} has {len(images)} images ({images[0].name}, ...) but no class folders"
+    if root.name.lower() in PARTS["train"] and (
+        beside := visible_folders(root.parent).keys() - _PART_NAMES - {root.name}
+    ):
+        return (
+            f"{flat}; if {root.name} is a class beside {listed(in_order(beside))}, put all of them into one folder "
+            f"more, as {root}/{root.name}/*.jpg."
+        )
     if (root / "val_annotations.txt").is_file():
         return f"{flat}: this is Tiny-ImageNet's layout, which data.source=tiny_imagenet reads."
     if images[0].name.startswith("ILSVRC2012_val_"):
@@ -198,3 +214,6 @@ def _without_class_folders(root: Path) -> str:
         f"{flat}; sort them into {root}/CLASS/, or have them read by a table of paths and labels{hint}: "
         "data.source=table."
     )
+
+
+_PART_NAMES = {name for names in PARTS.values() for name in names}

@@ -75,7 +75,9 @@ def table(root: Path, table: str | None = None, columns: Columns = Columns()) ->
         ModuleNotFoundError: Parquet without pyarrow.
     """
     file = find_table(root, table)
-    rows, notes = _distinct(file, read_rows(file, columns))
+    rows = read_rows(file, columns)
+    paths = _existing_files(rows, file, root)
+    rows, notes = _distinct(file, rows, paths)
     parts = {part: [row for row in rows if row.part == part] for part in PARTS}
     if not parts["train"]:
         raise ValueError(f"{file} has no row of the training part; its {len(rows)} rows are of others.")
@@ -83,7 +85,6 @@ def table(root: Path, table: str | None = None, columns: Columns = Columns()) ->
     for part in ("val", "test"):
         if parts[part]:
             notes += check_classes(classes, *_classes_of(parts[part], classes, f"{file}, {part} part"))
-    paths = _existing_files(rows, file, root)
     numbers = {name: index for index, name in enumerate(classes)}
     labelled = {
         part: Labelled(Paths([paths[row.path] for row in some]), torch.tensor([numbers[row.label] for row in some]))
@@ -238,15 +239,16 @@ def as_text(value: object) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _distinct(file: Path, rows: Sequence[Row]) -> tuple[list[Row], tuple[str, ...]]:
-    """Each image once, and a note about those that stood there more than once."""
+def _distinct(file: Path, rows: Sequence[Row], paths: Mapping[str, str]) -> tuple[list[Row], tuple[str, ...]]:
+    """Each image once, however its path is written, and a note about those that stood there more than once."""
     first: dict[str, Row] = {}
     for row in rows:
-        other = first.setdefault(row.path, row)
+        other = first.setdefault(os.path.abspath(paths[row.path]), row)  # noqa: PTH100, as `_existing`
         if (other.label, other.part) != (row.label, row.part):
+            twice = f"{row.path} twice" if row.path == other.path else f"one image as {other.path} and {row.path}"
             what = f"of class {other.label!r} and {row.label!r}"
             what = what if other.label != row.label else f"in the {other.part} part and the {row.part} part"
-            raise ValueError(f"{file} has {row.path} twice, {what} (lines {other.line} and {row.line}); keep one.")
+            raise ValueError(f"{file} has {twice}, {what} (lines {other.line} and {row.line}); keep one.")
     repeated = len(rows) - len(first)
     note = f"{file} repeats {repeated} of its {len(rows)} rows; each image counts once."
     return list(first.values()), (note,) if repeated else ()
@@ -265,7 +267,10 @@ def _existing_files(rows: Sequence[Row], file: Path, root: Path) -> Mapping[str,
     above = ["" if base == Path() else str(base) for base in bases]  # as Path writes a path in "."
     found: dict[str, str] = {}
     missing: list[str] = []
+    first: dict[str, Row] = {}
     for row in rows:
+        first.setdefault(row.path, row)
+    for row in first.values():
         here = _existing(row.path, above) or _existing(row.path.replace("\\", "/"), above)
         if here is None:
             missing.append(f"{row.path} (line {row.line})")
@@ -273,7 +278,7 @@ def _existing_files(rows: Sequence[Row], file: Path, root: Path) -> Mapping[str,
             found[row.path] = here
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of the {len(rows)} files that {file} names are not there, looked for in "
+            f"{len(missing)} of the {len(first)} files that {file} names are not there, looked for in "
             f"{' and '.join(map(str, bases))}: {listed(missing, 3)}{_nearest(missing[0], bases)}."
         )
     return found
