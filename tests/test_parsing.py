@@ -54,6 +54,12 @@ KNOWN = ["model", "model.vit.patch_size", "model.vit.image_size", "trainer.max_e
             "Given value type: <class 'str'>\nGiven value: many",
             "trainer.max_epochs=many is not of its type; expected int or null.",
         ),
+        (
+            "Does not validate against any of the Union subtypes\nSubtypes: [<class 'bool'>]\nErrors:\n"
+            "- Problem with given class_path 'lightning.pytorch.loggers.WandbLogger':\n"
+            "Requirement 'wandb>=0.12.10' not met. HINT: Try running `pip install -U 'wandb>=0.12.10'`",
+            "WandbLogger needs the package wandb, which is not installed: pip install wandb.",
+        ),
         ("the following arguments are required: images, model", "missing: images, --model; --help says what for."),
         ("something else\n   over lines", "something else over lines"),
     ],

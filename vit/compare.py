@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from vit.nn import ViT
-from vit.train.folder import remove_if_untrained
 from vit.train.measures import wilson_interval
 from vit.train.run import Run, fit, test
 from vit.weights.timm import timm_architecture, timm_arguments, to_timm
@@ -104,14 +103,14 @@ def _train(name: str, seed: int, args: Sequence[str], folder: Path) -> Result:
     own = ["--seed_everything", str(seed), "--output", str(folder), "--name", f"{name}-seed{seed}"]
     run = Run([*args, *own], epoch_lines=False)
     if run.trainer.world_size > 1:
-        remove_if_untrained(run.folder)
+        run.take_back()
         raise ValueError("vit compare trains on one device, and here are several; say --trainer.devices 1.")
     images = run.datamodule.source.test
     if run.config.model.tune != "all":
-        remove_if_untrained(run.folder)
+        run.take_back()
         raise ValueError(f"comparing trains all weights of both models; leave model.tune={run.config.model.tune} out.")
     if images is None:
-        remove_if_untrained(run.folder)
+        run.take_back()
         raise ValueError("comparing needs test images, and this data has none; put test/CLASS beside train/.")
     ours = cast(ViT, run.model.network)
     if name in BASELINES:

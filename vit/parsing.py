@@ -67,7 +67,9 @@ def explain_error(message: str, known: list[str]) -> str:
 
 
 def _explain_value(message: str) -> str | None:
-    """A message about a value that is not of its type; None for other messages."""
+    """A message about a value that is not of its type, or lacks a package; None for other messages."""
+    if match := re.search(r"given class_path '(?:.+?\.)?(\w+)': Requirement '(\w+)[^']*' not met", message):
+        return f"{match[1]} needs the package {match[2]}, which is not installed: pip install {match[2]}."
     if match := re.fullmatch(r'Parser key "(.+?)"(?: element \d+)?: Expected an? (.+)\. Got value: (.*)', message):
         return f"{match[1]}={match[3]} is not of its type; expected {_plain_type(match[2])}."
     if match := re.fullmatch(

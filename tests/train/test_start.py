@@ -46,6 +46,9 @@ def test_early_stopping_looks_at_the_weights_that_are_exported(make: Any) -> Non
         (["--trainer.max_epochs", "0"], r"trainer\.max_epochs=0 trains nothing; it must be above 0"),
         (["--trainer.max_steps", "0"], r"trainer\.max_steps=0 trains nothing"),
         (["--trainer.limit_train_batches", "0.0"], r"trainer\.limit_train_batches=0\.0 trains nothing"),
+        (["--trainer.accumulate_grad_batches", "0"], r"trainer\.accumulate_grad_batches=0 must be at least 1"),
+        (["--trainer.check_val_every_n_epoch", "0"], r"trainer\.check_val_every_n_epoch=0 must be at least 1"),
+        (["--trainer.gradient_clip_val", "-1"], r"trainer\.gradient_clip_val=-1.* must be at least 0"),
         (["--compile"], r"--compile needs a C\+\+ compiler such as g\+\+, and none is on the path"),
     ],
 )

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from vit.compare import BASELINES, compare
-from vit.train.folder import new_folder, remove_if_empty
+from vit.train.folder import missing_above, new_folder, remove_if_empty
 
 
 def run(arguments: list[str]) -> int:
@@ -28,7 +28,9 @@ def run(arguments: list[str]) -> int:
         raise ValueError("vit compare trains with the seeds 0, 1, ...; --seeds N says how many.")
     if args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds} must be at least 1.")
-    folder = new_folder(Path(args.output), args.name or f"compare-{_config_name(for_fit)}")
+    name = args.name or f"compare-{_config_name(for_fit)}"
+    above = missing_above(Path(args.output) / name)
+    folder = new_folder(Path(args.output), name)
     print(f"{folder}: ours against {', '.join(args.baseline)}, {args.seeds} seed{'s' * (args.seeds > 1)}", flush=True)
     try:
         for result in compare(for_fit, args.baseline, range(args.seeds), folder):
@@ -38,7 +40,7 @@ def run(arguments: list[str]) -> int:
                 flush=True,
             )
     finally:
-        remove_if_empty(folder)
+        remove_if_empty([folder, *above])
     print(f"\n{(folder / 'table.md').read_text(encoding='utf-8')}")
     for name in args.baseline:
         print(f"{name}: {BASELINES[name]}; data, order, augmentation, recipe and steps are the same.")

@@ -6,7 +6,6 @@ import sys
 
 from vit.cli.tables import table_of_seeds
 from vit.train.conclude import conclude
-from vit.train.folder import remove_if_untrained
 from vit.train.run import Run, fit
 from vit.train.seeds import Flags, Seeds, collect, plan_seeds, validation_of
 from vit.train.signals import Stopped
@@ -97,7 +96,7 @@ def _train_seeds(plan: Seeds) -> int:
             continue
         training = Run(plan.args_of(seed))
         if training.trainer.world_size > 1:
-            remove_if_untrained(training.folder)
+            training.take_back()
             raise ValueError("--seeds trains on one device, and here are several; say --trainer.devices 1.")
         if code := _train(training):
             print(

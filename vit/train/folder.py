@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,16 +66,28 @@ def new_folder(output: Path, name: str) -> Path:
             return folder
 
 
-def remove_if_empty(folder: Path) -> None:
-    """Take the folder away again where what was to fill it failed before it wrote anything."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+def missing_above(folder: Path) -> list[Path]:
+    """The folders that making this one makes too, the innermost first."""
+    return [above for above in folder.parents if not above.exists()]
 
 
-def remove_if_untrained(folder: Path) -> None:
-    """Take away a folder that we made a moment ago, if no step has left anything in it that is worth keeping."""
+def remove_if_empty(folders: Iterable[Path]) -> None:
+    """Take folders that we made a moment ago, the innermost first, away again where nothing is in them."""
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def remove_if_untrained(folder: Path, above: Iterable[Path] = ()) -> None:
+    """Take away a folder that we made a moment ago, if no step has left anything in it that is worth keeping.
+
+    Args:
+        folder: Of a run.
+        above: Folders that were made for it, which go where nothing else is in them.
+    """
     if folder.is_dir() and not (folder / FOLDER).is_dir() and not (folder / "model").is_dir():
         shutil.rmtree(folder, ignore_errors=True)
+        remove_if_empty(above)
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from vit.train.classifier import Classifier
 from vit.train.differences import differences, in_words
 from vit.train.export import exported_network, monitored
 from vit.train.flags import AUTO, RunParser, add_run_flags, of_run_folder, seconds
-from vit.train.folder import CONFIG, choose_folder, locked, remove_if_untrained
+from vit.train.folder import CONFIG, choose_folder, locked, missing_above, remove_if_untrained
 from vit.train.memory import keep_freed_memory
 from vit.train.metrics_file import MetricsFile
 from vit.train.processes import decided_by_first
@@ -59,6 +59,9 @@ class Run(LightningCLI):
 
     model: Classifier
     datamodule: ImageDataModule
+
+    made: Sequence[Path] = ()
+    """Folders above the run's that were made for it, the innermost first."""
 
     def __init__(self, args: Sequence[str], epoch_lines: bool = True) -> None:
         """Parse and build.
@@ -119,6 +122,7 @@ class Run(LightningCLI):
         """What all processes of this run must agree on, as JSON. Makes the folder."""
         if self.config.seed_everything is True:  # Lightning's word for any; noted in the saved config
             self.config.seed_everything = secrets.randbelow(2**32)
+        self.made = missing_above(Path(self.config.output) / (self.config.name or "run"))
         chosen = choose_folder(self.values(), warn)
         return json.dumps(
             {
@@ -128,6 +132,11 @@ class Run(LightningCLI):
                 "seed": self.config.seed_everything,
             }
         )
+
+    def take_back(self) -> None:
+        """Take the run's folder away again if it is new and no step has left anything in it."""
+        if self.is_new:
+            remove_if_untrained(self.folder, self.made)
 
     def values(self) -> dict[str, Any]:
         """The config as plain values."""
@@ -142,8 +151,7 @@ class Run(LightningCLI):
             super().instantiate_classes()
             self.model.compiles = self.config.compile
         except BaseException as error:  # of many kinds; the folder was made a moment ago, and nothing is in it
-            if self.is_new:
-                remove_if_untrained(self.folder)
+            self.take_back()
             if isinstance(error, MisconfigurationException):
                 raise ValueError(f"these trainer flags do not work here: {error}") from error
             raise
@@ -245,8 +253,8 @@ def fit(run: Run) -> dict[str, float]:
         with locked(run.folder) if trainer.is_global_zero else nullcontext(), run.signals:
             _fit(run)
     finally:
-        if run.is_new and trainer.is_global_zero and (trainer.global_step == 0 or trainer.fast_dev_run):  # pyright: ignore[reportAttributeAccessIssue]
-            remove_if_untrained(run.folder)
+        if trainer.is_global_zero and (trainer.global_step == 0 or trainer.fast_dev_run):  # pyright: ignore[reportAttributeAccessIssue]
+            run.take_back()
     if trainer.global_step == 0:
         raise ValueError("the training took no step: max_epochs, max_steps and limit_train_batches must be above 0.")
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

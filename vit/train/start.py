@@ -48,9 +48,7 @@ def check_flags(config: Namespace) -> None:
     Raises:
         ValueError: with a sentence about the flag.
     """
-    for name in ("max_epochs", "max_steps", "limit_train_batches"):
-        if config.trainer[name] == 0:
-            raise ValueError(f"trainer.{name}={config.trainer[name]} trains nothing; it must be above 0.")
+    _check_trainer(config.trainer)
     name = None if config.name is None else Path(config.name)
     if name is not None and (name.is_absolute() or ".." in name.parts or not name.name):
         raise ValueError(f"--name {config.name!r} is no name of a folder in --output {config.output}.")
@@ -60,6 +58,17 @@ def check_flags(config: Namespace) -> None:
     compilers = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")
     if config.compile and not any(name and shutil.which(name) for name in compilers):
         raise ValueError("--compile needs a C++ compiler such as g++, and none is on the path; leave --compile out.")
+
+
+def _check_trainer(trainer: Namespace) -> None:
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if trainer[name] == 0:
+            raise ValueError(f"trainer.{name}={trainer[name]} trains nothing; it must be above 0.")
+    for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+        if trainer[name] is not None and trainer[name] < 1:
+            raise ValueError(f"trainer.{name}={trainer[name]} must be at least 1.")
+    if (clip := trainer.gradient_clip_val) is not None and clip < 0:  # which Lightning takes for no clipping
+        raise ValueError(f"trainer.gradient_clip_val={clip} must be at least 0; 1 is usual, and 0 clips nothing.")
 
 
 def _check_strategy(strategy: str) -> None:
