@@ -265,8 +265,10 @@ def test_a_folder_in_which_a_process_trains_is_refused_to_others(
 
     other = copy_of_process(train)
     assert other.said.readline() == "locked\n"
+    config = (stopped / "config.yaml").read_text(encoding="utf-8")
     with pytest.raises(FileExistsError, match=rf"is being trained in now, by process {other.pid}; stop that first"):
-        fit(Run(["--resume", str(stopped)], epoch_lines=False))
+        Run(["--resume", str(stopped), "--trainer.max_epochs", "9"])
+    assert (stopped / "config.yaml").read_text(encoding="utf-8") == config
     other.kill()
     fit(Run(["--resume", str(stopped)], epoch_lines=False))  # the lock went with the process that was killed
 

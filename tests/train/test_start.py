@@ -24,6 +24,8 @@ def test_training_stops_when_validation_gets_no_better(make: Any) -> None:
     run.model.recipe = run.model.recipe.__class__(learning_rate=1e-30)  # nothing is learned
     fit(run)
     assert run.trainer.current_epoch == 3  # one that is the best so far, and two that are no better
+    assert run.stopped_early is not None
+    assert run.stopped_early.startswith("Monitored metric val_acc did not improve in the last 2 records. Best score: ")
 
 
 def test_early_stopping_looks_at_the_weights_that_are_exported(make: Any) -> None:
@@ -73,6 +75,7 @@ def test_one_batch_is_learned_by_heart(make: Any) -> None:
     run = make(*flags, "--data.augmentation.shift", "0")
     metrics = fit(run)
     assert run.trainer.global_step == 80
+    assert run.stopped_early is None
     assert metrics["train_acc"] == 1.0
     assert metrics["train_loss"] < 0.3  # of 10 classes, 2.3 by chance
 

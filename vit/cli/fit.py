@@ -64,6 +64,8 @@ def _conclude(training: Run, metrics: dict[str, float]) -> None:
     if "val_acc" in metrics:
         say(f"validation accuracy of the last epoch {100 * metrics['val_acc']:.2f} %", end=", ")
     say(f"trained in {training.stopwatch.seconds:.0f} s")
+    if training.stopped_early:
+        say(f"stopped early: {training.stopped_early}")
     if training.time_is_up:
         say(f"stopped by --max-time; to go on:  vit fit --resume {training.folder} --max-time LONGER")
     if training.trainer.is_global_zero and (training.folder / "model").is_dir():
@@ -89,6 +91,24 @@ def _report(training: Run) -> None:
 
 def _train_seeds(plan: Seeds) -> int:
     """Train the seeds one after the other, those that are finished left out, and say how far they are apart."""
+    try:
+        code = _train_each(plan)
+    finally:
+        plan.take_back()
+    if code:
+        print(
+            f"to go on with all {len(plan.seeds)} seeds:  the same command, with --output {plan.folder.parent} "
+            f"--name {plan.folder.name}",
+            file=sys.stderr,
+        )
+        return code
+    rows = collect(plan.folder, plan.seeds, "val", [validation_of(plan.run_of(seed)) for seed in plan.seeds])
+    print(f"\n{table_of_seeds(rows)}\n\nvalidation figures of {plan.folder}; vit test {plan.folder} tests all of them")
+    return 0
+
+
+def _train_each(plan: Seeds) -> int:
+    """Train until one of the seeds is told to stop, whose exit code this is, or all are done, which is 0."""
     for number, seed in enumerate(plan.seeds, 1):
         print(f"seed {seed}, {number} of {len(plan.seeds)}:", end=" ", flush=True)
         if plan.is_finished(seed):
@@ -99,12 +119,5 @@ def _train_seeds(plan: Seeds) -> int:
             training.take_back()
             raise ValueError("--seeds trains on one device, and here are several; say --trainer.devices 1.")
         if code := _train(training):
-            print(
-                f"to go on with all {len(plan.seeds)} seeds:  the same command, with --output {plan.folder.parent} "
-                f"--name {plan.folder.name}",
-                file=sys.stderr,
-            )
             return code
-    rows = collect(plan.folder, plan.seeds, "val", [validation_of(plan.run_of(seed)) for seed in plan.seeds])
-    print(f"\n{table_of_seeds(rows)}\n\nvalidation figures of {plan.folder}; vit test {plan.folder} tests all of them")
     return 0

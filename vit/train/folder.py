@@ -138,6 +138,8 @@ def new_named(output: Path, name: str | None, config: dict[str, Any]) -> Path:
 def _go_on(folder: Path, config: dict[str, Any], warn: Any, asked_for: bool) -> RunFolder:
     if not (folder / CONFIG).is_file():
         raise FileNotFoundError(f"{folder} is not a run folder: it has no {CONFIG}; `vit fit` makes runs/NAME.")
+    with locked(folder):  # else the config of a run that goes on beside us would be changed under it
+        pass
     changed = differences(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")), config)
     finished = folder / FOLDER / FINISHED
     if finished.is_file() and not (asked_for and changed.keys() & {"trainer.max_epochs", "trainer.max_steps"}):

@@ -161,6 +161,13 @@ class Run(LightningCLI):
         """Whether `--max-time` ended the training."""
         return any(isinstance(each, Resumable) and each.time_is_up for each in self.trainer.checkpoint_callbacks)
 
+    @property
+    def stopped_early(self) -> str | None:
+        """Why, if `--early-stopping` or another such callback ended the training."""
+        stops = [each for each in self.trainer.early_stopping_callbacks if isinstance(each, EarlyStopping)]
+        reasons = [each.stopping_reason_message for each in stops if each.stopping_reason_message]
+        return reasons[0].removesuffix(" Signaling Trainer to stop.") if reasons else None
+
     def seed(self) -> None:
         """Start all random numbers from the run's seed: before building, and again before training.
 

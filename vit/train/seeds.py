@@ -20,7 +20,7 @@ from vit.train.checkpoints import FINISHED, FOLDER
 from vit.train.differences import differences, in_words
 from vit.train.evaluate import FILES, Part, evaluate, is_measured
 from vit.train.flags import AUTO
-from vit.train.folder import CONFIG, new_named
+from vit.train.folder import CONFIG, missing_above, new_named, remove_if_empty
 from vit.train.run import Run
 from vit.train.story import write_json
 
@@ -60,6 +60,8 @@ class Seeds:
     seeds: Sequence[int]
     args: Sequence[str]
     """As for `vit fit`, of all of them."""
+    made: Sequence[Path] = ()
+    """The folder and those above it, the innermost first, as far as they were made for this."""
 
     def run_of(self, seed: int) -> Path:
         """The run folder of a seed."""
@@ -69,6 +71,12 @@ class Seeds:
         """The flags of the run of a seed."""
         where = ("--output", str(self.folder), "--name", self.run_of(seed).name)
         return [*self.args, "--seeds", "1", "--seed_everything", str(seed), *where]
+
+    def take_back(self) -> None:
+        """Take the folder away again if it is new and no seed has left anything in it."""
+        if self.made and not any(self.run_of(seed).exists() for seed in self.seeds):
+            (self.folder / SEEDS).unlink(missing_ok=True)
+            remove_if_empty(self.made)
 
     def is_finished(self, seed: int) -> bool:
         """Whether the run of a seed has been trained to its end."""
@@ -95,7 +103,9 @@ def plan_seeds(args: Sequence[str], flags: Flags) -> Seeds:
         for seed in seeds:
             _require_same(plan.run_of(seed), values)
     else:
-        plan = Seeds(new_named(Path(config.output), config.name, values), seeds, args)
+        above = missing_above(Path(config.output) / (config.name or "run"))
+        folder = new_named(Path(config.output), config.name, values)
+        plan = Seeds(folder, seeds, args, made=[folder, *above])
     write_json(plan.folder / SEEDS, _read(plan.folder) | {"command": flags.command, "seeds": list(seeds)})
     return plan
 
