@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vit.train.checkpoints import FINISHED, LAST, PREVIOUS, read_checkpoint
+from vit.train.export import keeper_of_best
 from vit.train.flags import seconds
 from vit.train.folder import locked
 from vit.train.run import Run, fit
@@ -253,6 +254,27 @@ def test_a_damaged_last_checkpoint_is_said_and_the_one_before_it_gone_on_from(
     assert "bytes) is damaged or not a checkpoint. Going on from" in capsys.readouterr().err
     fit(again)
     assert_same_run(run.folder, unbroken())
+
+
+def test_the_best_epoch_stays_where_the_folder_has_a_relative_name(
+    start: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = ["--output", "runs", "--trainer.max_epochs", "2", "--trainer.limit_train_batches", "12"]
+    break_off(start("it", *flags), "on_train_batch_start", 15)
+    first = read_checkpoint("runs/it/checkpoints/best.ckpt")
+    run = start("it", *flags)
+    fit(run)  # validates once more, and better
+    best = keeper_of_best(run.trainer)
+    assert best is not None
+    assert best.best_model_score > best_score(first)  # pyright: ignore
+    assert read_checkpoint("runs/it/checkpoints/best.ckpt")["global_step"] == 24 > first["global_step"]
+
+
+def best_score(checkpoint: dict[str, Any]) -> float:
+    """Of Lightning's keeper of the best epoch."""
+    (score,) = [state["best_model_score"] for key, state in checkpoint["callbacks"].items() if "Checkpoint" in key]
+    return float(score)
 
 
 def test_a_folder_in_which_a_process_trains_is_refused_to_others(

@@ -185,10 +185,14 @@ def test_the_test_images_are_not_read_by_training(train: Any, monkeypatch: pytes
     assert train(*QUICK).trainer.global_step == 3
 
 
-def test_the_best_epoch_is_exported_where_that_is_asked_for(train: Any) -> None:
+OTHER_KEEPER = ["--trainer.callbacks", "ModelCheckpoint", "--trainer.callbacks.monitor", "train_loss"]
+
+
+@pytest.mark.parametrize("other", [[], OTHER_KEEPER], ids=["ours alone", "beside another"])
+def test_the_best_epoch_is_exported_where_that_is_asked_for(other: list[str], train: Any) -> None:
     from vit.train.export import network_state
 
-    run = train("--trainer.limit_train_batches", "3", "--export", "best")
+    run = train("--trainer.limit_train_batches", "3", "--export", "best", *other)
     best = network_state(str(run.folder / "checkpoints" / "best.ckpt"))
     assert same(weights(run), best)
     assert "best epoch by val_acc" in read_card(run.folder / "model").provenance["weights"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from vit.train.run import Run, fit
+from vit.train.seeds import Flags
 from vit.train.start import absolute
 
 
@@ -78,6 +79,15 @@ def test_one_batch_is_learned_by_heart(make: Any) -> None:
     assert run.stopped_early is None
     assert metrics["train_acc"] == 1.0
     assert metrics["train_loss"] < 0.3  # of 10 classes, 2.3 by chance
+
+
+@pytest.mark.parametrize(
+    ("flags", "compiles"),
+    [([], False), (["--compile"], True), (["--compile", "true"], True), (["--no_compile"], False)],
+)
+def test_compiling_is_switched_on_and_off_again(flags: list[str], compiles: bool, tiny_run: list[str]) -> None:
+    assert Flags([*tiny_run, *flags]).config.compile == compiles
+    assert not Flags([*tiny_run, *flags, "--compile", "false"]).config.compile
 
 
 def test_a_path_works_from_anywhere_and_a_name_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

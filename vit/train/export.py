@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Literal
 
 import lightning as L
@@ -10,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 
+from vit.train.checkpoints import BEST
 from vit.train.classifier import Classifier
 
 Export = Literal["best", "last", "best-raw", "last-raw"]
@@ -36,8 +38,14 @@ def exported_network(trainer: L.Trainer, classifier: Classifier, export: Export)
 
 def best_epoch(trainer: L.Trainer, export: Export) -> ModelCheckpoint | None:
     """Where the weights to hand on are, if they are not those the training ended with."""
-    best = trainer.checkpoint_callback
-    return best if export.startswith("best") and isinstance(best, ModelCheckpoint) and best.best_model_path else None
+    keeper = keeper_of_best(trainer)
+    return keeper if keeper and keeper.best_model_path and export.startswith("best") else None
+
+
+def keeper_of_best(trainer: L.Trainer) -> ModelCheckpoint | None:
+    """Lightning's callback that keeps `best.ckpt`; whoever started the run may have added others of its kind."""
+    keepers = (each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint))
+    return next((keeper for keeper in keepers if keeper.filename == Path(BEST).stem), None)
 
 
 def network_state(checkpoint: str, which: Literal["network", "ema"] = "network") -> dict[str, Tensor]:

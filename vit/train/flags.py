@@ -34,7 +34,7 @@ def add_run_flags(parser: LightningArgumentParser) -> None:
         help="epochs without a better validation accuracy after which training ends",
     )
     parser.add_argument(
-        "--compile", action=ActionYesNo, default=False, help="let torch.compile make the network faster"
+        "--compile", nargs="?", action=ActionYesNo, default=False, help="let torch.compile make the network faster"
     )
     parser.add_argument(
         "--resume",

@@ -12,6 +12,7 @@ and the time spent. On a CPU the finished weights are those of an unbroken run, 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from vit.train.callbacks import Stopwatch
 from vit.train.checkpoints import BEST, FINISHED, FOLDER, LAST, DamagedCheckpointError, read_checkpoint, remove_stale
+from vit.train.export import keeper_of_best
 from vit.train.metrics_file import MetricsFile
 from vit.train.signals import Stopped, StopSignals
 from vit.train.sums import State, epoch_sums, random_state, set_epoch_sums, set_random_state
@@ -196,7 +198,7 @@ class Resumable(Checkpoint):
                 logger.keep_rows(state["rows"].get(str(number), 0))
         if not trainer.global_step:
             return
-        restore_best(trainer, self.folder)
+        restore_best(trainer)
         validated = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
         validated.ready = validated.started = validated.completed  # pyright: ignore[reportAttributeAccessIssue]  # see _adapt_counts
         if len(state["processes"]) != trainer.world_size:
@@ -211,24 +213,26 @@ class Resumable(Checkpoint):
         set_random_state(mine["random"])
 
 
-def restore_best(trainer: L.Trainer, folder: Path) -> None:
+def restore_best(trainer: L.Trainer) -> None:
     """Let Lightning's keeper of the best epoch know what is in this run's best.ckpt, and how good that is.
 
     The file may be newer than the state that is gone on from; where a run goes on in another folder, it is not there.
     """
-    for keeper in trainer.checkpoint_callbacks:
-        if not isinstance(keeper, ModelCheckpoint) or keeper.monitor is None:
-            continue
-        path = str(folder / FOLDER / BEST)
-        try:
-            score = read_checkpoint(path)["callbacks"][keeper.state_key]["best_model_score"]
-        except (FileNotFoundError, DamagedCheckpointError, KeyError):
-            path, score = "", None
-        keeper.best_model_path = keeper.kth_best_model_path = path
-        keeper.best_model_score = keeper.current_score = score
-        keeper.best_k_models = {path: score} if score is not None else {}
-        if score is not None:
-            keeper.kth_value = score
+    keeper = keeper_of_best(trainer)
+    if keeper is None:
+        return
+    assert keeper.dirpath is not None
+    # spelt as the keeper does, which deletes the file that it takes for the one before
+    path = os.path.join(keeper.dirpath, BEST)  # noqa: PTH118
+    try:
+        score = read_checkpoint(path)["callbacks"][keeper.state_key]["best_model_score"]
+    except (FileNotFoundError, DamagedCheckpointError, KeyError):
+        path, score = "", None
+    keeper.best_model_path = keeper.kth_best_model_path = path
+    keeper.best_model_score = keeper.current_score = score
+    keeper.best_k_models = {path: score} if score is not None else {}
+    if score is not None:
+        keeper.kth_value = score
 
 
 def _no_candidate_for_best(trainer: L.Trainer) -> None:
