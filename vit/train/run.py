@@ -164,7 +164,7 @@ class Run(LightningCLI):
     @property
     def stopped_early(self) -> str | None:
         """Why, if `--early-stopping` or another such callback ended the training."""
-        stops = [each for each in self.trainer.early_stopping_callbacks if isinstance(each, EarlyStopping)]
+        stops = self.trainer.early_stopping_callbacks
         reasons = [each.stopping_reason_message for each in stops if each.stopping_reason_message]
         return reasons[0].removesuffix(" Signaling Trainer to stop.") if reasons else None
 
