@@ -5,7 +5,7 @@
 
 Photographs are 500 x 375 JPEGs of quality 90, made of those in FOLDER or of smooth noise in a temporary folder; each
 pipeline decodes, crops at random, mirrors and ends in what it hands to the device, those with a cache in their second
-and later epochs. Small images are 32 x 32, of random pixels; each pipeline ends in a batch of 128 on the training
+and later epochs. Ours reads JPEG files by simplejpeg (the extra `jpeg`), and by Pillow alone. Small images are 32 x 32, of random pixels; each pipeline ends in a batch of 128 on the training
 device. The pipelines take turns within every round, so that other work on the machine slows all of them; figures are
 medians, ratios medians of the rounds' ratios with their quartiles. On a GPU only small images are measured, which are
 held and changed there; photographs are read by the processor wherever one trains.
@@ -20,8 +20,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from itertools import count
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import timm
@@ -118,6 +120,13 @@ def photograph_pipelines(files: list[Path]) -> dict[str, Pipeline]:
         data = Photographs(files, labels, spec, Augmentation(crop_scale=(0.08, 1.0), flip=0.5, **changes))
         return with_blocks(kept, lambda: len([data[ImageKey(0, 0, number)] for number in range(len(files))]))
 
+    def by_pillow(pipeline: Pipeline) -> Pipeline:
+        def run() -> int:
+            with patch("vit.data.jpeg._simplejpeg", return_value=None):
+                return pipeline()
+
+        return run
+
     def cached(caching: Any) -> Pipeline:
         change, form = Augmentation(crop_scale=(0.08, 1.0), flip=0.5), Form(spec, round(1.15 * 224))
         cache, _ = open_cache(caching, files, form, files[0].parent / "kept", "training")
@@ -142,6 +151,7 @@ def photograph_pipelines(files: list[Path]) -> dict[str, Pipeline]:
         "timm": of_pictures(timm.data.create_transform(224, auto_augment=None, **settings)),
         "torchvision on Pillow's pictures": of_pictures(pil),
         "ours": ours(),
+        "ours, without simplejpeg": by_pillow(ours()),
         "ours, data.cache=ram": cached("ram"),
         "ours, data.cache=disk": cached("disk"),
         "decoding alone": of_pictures(lambda picture: picture),
@@ -314,7 +324,7 @@ def heading(device: torch.device) -> str:
         return f"# How fast images come on a GPU\n\n{where}. Steps in bf16, compiled.\n"
     return (
         f"# How fast images come\n\n`python scripts/bench_data.py`, one thread, {platform.machine()}, {versions}, "
-        f"Pillow {Image.__version__}. CPU seconds of this process; other work counts by the caches it takes.\n"
+        f"Pillow {Image.__version__}, simplejpeg {version('simplejpeg')}. CPU seconds of this process; other work counts by the caches it takes.\n"
     )
 
 

@@ -1,6 +1,6 @@
 """an image file -> one changed uint8 image: what the workers do, each image by its key.
 
-Decoded once and cropped by Pillow; resized and changed as a uint8 tensor, where torchvision is twice as fast as on
+Decoded once and cropped; resized and changed as a uint8 tensor, where torchvision is twice as fast as on
 Pillow's pictures; normalised later, a batch at a time on the device.
 """
 
@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from vit.data.augment import Augmentation
 from vit.data.cache import Cache, Form
 from vit.data.decode import UnreadableImageError, read_image
+from vit.data.jpeg import jpeg_pixels
 from vit.data.order import ImageKey, Stream, keyed_randomness
 from vit.data.preprocess import fit, load_image, to_tensor
 from vit.data.sources.labelled import ImageFile, name_of
@@ -105,8 +106,11 @@ class Photographs(Dataset[Any]):
             self._change = RandomChange(self.augmentation, self.spec)
         if self.cache is not None:
             return self._change(self._kept(image))
-        picture = read_image(self.files[image], self.spec.channels)
-        return self._change(picture if self.augmentation.crop_scale else fit(picture, self.spec))
+        file = self.files[image]
+        if self.augmentation.crop_scale is None:
+            return self._change(fit(read_image(file, self.spec.channels), self.spec))
+        pixels = jpeg_pixels(file) if self.spec.channels == 3 else None
+        return self._change(read_image(file, self.spec.channels) if pixels is None else pixels)
 
     def _kept(self, image: int) -> AnySize:
         assert self.cache is not None
