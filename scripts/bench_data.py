@@ -5,10 +5,11 @@
 
 Photographs are 500 x 375 JPEGs of quality 90, made of those in FOLDER or of smooth noise in a temporary folder; each
 pipeline decodes, crops at random, mirrors and ends in what it hands to the device, those with a cache in their second
-and later epochs. Ours reads JPEG files by simplejpeg (the extra `jpeg`), and by Pillow alone. Small images are 32 x 32, of random pixels; each pipeline ends in a batch of 128 on the training
-device. The pipelines take turns within every round, so that other work on the machine slows all of them; figures are
-medians, ratios medians of the rounds' ratios with their quartiles. On a GPU only small images are measured, which are
-held and changed there; photographs are read by the processor wherever one trains.
+and later epochs. Ours reads JPEG files by simplejpeg (the extra `jpeg`), and by Pillow alone. Small images are 32 x 32,
+of random pixels; each pipeline ends in a batch of 128 on the training device. The pipelines take turns within every
+round, so that other work on the machine slows all of them; figures are medians, ratios medians of the rounds' ratios
+with their quartiles. On a GPU only small images are measured, which are held and changed there; photographs are read by
+the processor wherever one trains.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import count
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -99,6 +100,26 @@ def make_photographs(folder: Path, originals: Path | None) -> list[Path]:
     return [folder / f"{number}.jpg" for number in range(PHOTOGRAPHS)]
 
 
+def with_blocks(number: int, pipeline: Pipeline) -> Pipeline:
+    """A pipeline while Pillow keeps the memory of so many pictures."""
+
+    def run() -> int:
+        Image.core.set_blocks_max(number)
+        return pipeline()
+
+    return run
+
+
+def by_pillow(pipeline: Pipeline) -> Pipeline:
+    """A pipeline of ours without simplejpeg."""
+
+    def run() -> int:
+        with patch("vit.data.jpeg._simplejpeg", return_value=None):
+            return pipeline()
+
+    return run
+
+
 def photograph_pipelines(files: list[Path]) -> dict[str, Pipeline]:
     """Random-resized crop and flip, alone and with RandAugment."""
     spec = Preprocessing(image_size=(224, 224), mean=MEAN, std=STD)
@@ -106,26 +127,12 @@ def photograph_pipelines(files: list[Path]) -> dict[str, Pipeline]:
 
     kept = Image.core.get_blocks_max()  # ours lets Pillow keep memory, which is no default of Pillow's
 
-    def with_blocks(number: int, pipeline: Pipeline) -> Pipeline:
-        def run() -> int:
-            Image.core.set_blocks_max(number)
-            return pipeline()
-
-        return run
-
     def of_pictures(transform: Any) -> Pipeline:
         return with_blocks(0, lambda: len([transform(Image.open(file).convert("RGB")) for file in files]))
 
     def ours(**changes: Any) -> Pipeline:
         data = Photographs(files, labels, spec, Augmentation(crop_scale=(0.08, 1.0), flip=0.5, **changes))
         return with_blocks(kept, lambda: len([data[ImageKey(0, 0, number)] for number in range(len(files))]))
-
-    def by_pillow(pipeline: Pipeline) -> Pipeline:
-        def run() -> int:
-            with patch("vit.data.jpeg._simplejpeg", return_value=None):
-                return pipeline()
-
-        return run
 
     def cached(caching: Any) -> Pipeline:
         change, form = Augmentation(crop_scale=(0.08, 1.0), flip=0.5), Form(spec, round(1.15 * 224))
@@ -323,8 +330,9 @@ def heading(device: torch.device) -> str:
         where = f"`python scripts/bench_data.py --device cuda`, {torch.cuda.get_device_name(device)}, {versions}"
         return f"# How fast images come on a GPU\n\n{where}. Steps in bf16, compiled.\n"
     return (
-        f"# How fast images come\n\n`python scripts/bench_data.py`, one thread, {platform.machine()}, {versions}, "
-        f"Pillow {Image.__version__}, simplejpeg {version('simplejpeg')}. CPU seconds of this process; other work counts by the caches it takes.\n"
+        f"# How fast images come\n\n`python scripts/bench_data.py`, one thread, {platform.machine()}, {versions},\n"
+        f"Pillow {Image.__version__}, simplejpeg {version('simplejpeg')}. CPU seconds of this process; other work counts "
+        "by the caches it takes.\n"
     )
 
 
