@@ -331,8 +331,8 @@ def heading(device: torch.device) -> str:
         return f"# How fast images come on a GPU\n\n{where}. Steps in bf16, compiled.\n"
     return (
         f"# How fast images come\n\n`python scripts/bench_data.py`, one thread, {platform.machine()}, {versions},\n"
-        f"Pillow {Image.__version__}, simplejpeg {version('simplejpeg')}. CPU seconds of this process; other work counts "
-        "by the caches it takes.\n"
+        f"Pillow {Image.__version__}, simplejpeg {version('simplejpeg')}. CPU seconds of this process; other work "
+        "counts by the caches it takes.\n"
     )
 
 
