@@ -4,6 +4,8 @@ import errno
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,24 @@ def test_what_does_not_fit_is_refused_with_the_size(
     monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 900}))
     _, sentence = open_cache(kind, files, Form(SPEC), tmp_path, "training")  # 4 x 180 bytes
     assert sentence.startswith("cache of 4 training images, as the model sees them: about 0.0 MB of ")
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_what_another_cache_will_still_take_is_not_free(
+    kind: Any, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "free_bytes", lambda device: 1500)
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1500}))
+    form = Form(SPEC)
+    training, _ = open_cache(kind, files, form, tmp_path / "kept", "training")  # 4 x 180 bytes
+    assert training.to_come() == 720
+    other = Form(replace(SPEC, crop_pct=0.5))  # as large, but other pictures
+    with pytest.raises(CacheError, match=r"validation images would take .* free and 0\.0 MB are for other images"):
+        open_cache(kind, files, other, tmp_path / "kept", "validation")
+    for number, path in enumerate(files):
+        training.get(number, partial(form.decoded, path))
+    assert training.to_come() == 0
+    open_cache(kind, files, other, tmp_path / "kept", "validation")
 
 
 def test_the_estimate_counts_what_is_already_there(files: list[Path], tmp_path: Path) -> None:

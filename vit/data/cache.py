@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -77,6 +78,10 @@ class RamCache:
         self.heights = torch.zeros(num_images, dtype=torch.int32).share_memory_()
         self.widths = torch.zeros(num_images, dtype=torch.int32).share_memory_()
 
+    def to_come(self) -> int:
+        """Bytes that the pictures not kept yet will take."""
+        return int((self.heights == 0).sum()) * self.slots.shape[1]
+
     def get(self, index: int, decode: Callable[[], Pixels]) -> Pixels:
         """The picture as it is kept, or else decoded and kept from now on."""
         if height := int(self.heights[index]):
@@ -103,6 +108,16 @@ class DiskCache:
         spec = form.spec
         seen = (spec.image_size, spec.interpolation, spec.crop_pct, spec.crop_mode)
         self._form = (_VERSION, spec.channels, form.shorter_side or seen)
+        self._sampled = _sample(files, form)
+
+    def kept(self) -> float:
+        """The share of the pictures that is there already, estimated."""
+        return sum(self.path(index).is_file() for index in self._sampled) / max(len(self._sampled), 1)
+
+    def to_come(self) -> int:
+        """Bytes that the pictures not kept yet will take, estimated."""
+        each = sum(self._sampled.values()) / max(len(self._sampled), 1)
+        return int(len(self.files) * each * (1 - self.kept()))
 
     def path(self, index: int) -> Path:
         """Where the picture is kept, or will be."""
@@ -165,6 +180,9 @@ class DiskCache:
 Cache = RamCache | DiskCache
 """Pictures by their number in a part of the data."""
 
+_OPEN: WeakSet[Cache] = WeakSet()
+"""Caches in use in this process: what they will still take is not free for another."""
+
 
 def open_cache(
     caching: Caching, files: Sequence[ImageFile], form: Form, folder: Path, part: str, copies: int = 1
@@ -182,36 +200,44 @@ def open_cache(
         copies: Processes that train, each of which has memory of its own.
 
     Raises:
-        CacheError: it does not fit into what is free, a tenth of that left over.
+        CacheError: it does not fit into what is free and not spoken for by another cache, a tenth of that left over.
     """
-    some = range(0, len(files), max(len(files) // _SAMPLED, 1))
-    sizes = sorted(form.num_bytes(*size) for index in some if (size := _size_of(files, index)))
-    slot = sizes[min(int(len(sizes) * 0.95), len(sizes) - 1)] if sizes else 0
     if caching == "ram":
-        needed, what = len(files) * slot * copies, "memory"
+        sizes = sorted(_sample(files, form).values())
+        slot = sizes[min(int(len(sizes) * 0.95), len(sizes) - 1)] if sizes else 0
+        needed, what, kept = len(files) * slot * copies, "memory", 0.0
         free = min(free_bytes(torch.device("cpu")), _shared_memory())
-        cache: Cache = RamCache(0, form.spec.channels, slot)
-        kept = 0.0
+        cache: Cache = RamCache(0, form.spec.channels, slot)  # the whole of it where it fits
     else:
-        cache = DiskCache(files, form, folder)
-        kept = sum(cache.path(index).is_file() for index in some if _size_of(files, index)) / max(len(sizes), 1)
-        needed = int(len(files) * sum(sizes) / max(len(sizes), 1) * (1 - kept))
-        free, what = shutil.disk_usage(_existing(folder)).free, str(folder)
-    if needed > 0.9 * free:
+        slot, cache = 0, DiskCache(files, form, folder)
+        needed, what, kept = cache.to_come(), str(folder), cache.kept()
+        free = shutil.disk_usage(_existing(folder)).free
+    promised = sum(other.to_come() for other in _OPEN if isinstance(other, RamCache) == (caching == "ram")) * copies
+    if needed + promised > 0.9 * free:
+        spoken_for = f" and {_amount(promised)} are for other images" if promised else ""
         raise CacheError(
             f"data.cache={caching}: the {len(files):,} {part} images would take {_amount(needed)} of {what}, of which "
-            f"{_amount(free)} are free; data.cache={'disk' if caching == 'ram' else 'none'}"
+            f"{_amount(free)} are free{spoken_for}; data.cache={'disk' if caching == 'ram' else 'none'}"
             f"{' or a smaller data.cache_size' if form.shorter_side else ''} does with less."
         )
+    if caching == "ram":
+        cache = RamCache(len(files), form.spec.channels, slot)
+    _OPEN.add(cache)
     shape = "as the model sees them" if form.shorter_side is None else f"shorter side {form.shorter_side} pixels"
     already = f", {kept:.0%} of them there already" if kept else ""
     sentence = f"cache of {len(files):,} {part} images, {shape}: about {_amount(needed)} of {what}{already}."
-    return (RamCache(len(files), form.spec.channels, slot) if caching == "ram" else cache), sentence
+    return cache, sentence
 
 
 def default_folder() -> Path:
     """In the user's cache directory."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plain-vit" / "images"
+
+
+def _sample(files: Sequence[ImageFile], form: Form) -> dict[int, int]:
+    """Bytes that some of the pictures will take, by number of the picture, from the headers of their files."""
+    some = range(0, len(files), max(len(files) // _SAMPLED, 1))
+    return {index: form.num_bytes(*size) for index in some if (size := _size_of(files, index))}
 
 
 def _size_of(files: Sequence[ImageFile], index: int) -> tuple[int, int] | None:
