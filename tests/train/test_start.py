@@ -41,7 +41,8 @@ def test_early_stopping_looks_at_the_weights_that_are_exported(make: Any) -> Non
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--trainer.strategy", "fsdp"], r"strategy=fsdp splits each weight over the devices, .*; ddp works"),
+        (["--trainer.strategy", "deepspeed"], r"strategy=deepspeed splits the weights in a way .*; fsdp splits them"),
+        (["--trainer.strategy", "fsdp_cpu_offload"], r"strategy=fsdp_cpu_offload splits the weights in a way "),
         (["--trainer.strategy", "ddp_spawn"], r"strategy=ddp_spawn keeps its results in another process; ddp works"),
         (["--early_stopping", "0"], r"early_stopping=0 must be at least 1 epoch"),
         (["--name", "../mine"], r"--name '\.\./mine' is no name of a folder in --output "),

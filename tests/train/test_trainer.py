@@ -4,6 +4,7 @@ import lightning as L
 import pytest
 import torch
 
+from vit.train.sharded import Sharded
 from vit.train.trainer import Trainer, precision_for
 
 
@@ -33,3 +34,8 @@ def test_what_is_asked_for_is_given(asked: str, given: str) -> None:
     trainer = Trainer(accelerator="cpu", precision=asked, logger=False, enable_checkpointing=False)  # pyright: ignore
     assert trainer.precision == given
     assert isinstance(trainer, L.Trainer)
+
+
+def test_fsdp_is_the_sharding_that_keeps_the_shapes_of_weights() -> None:
+    trainer = Trainer(accelerator="cpu", devices=1, strategy="fsdp", logger=False, enable_checkpointing=False)
+    assert isinstance(trainer.strategy, Sharded)

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from vit.data.module import ImageDataModule
 from vit.nn import ViT
 from vit.train.classifier import Classifier
-from vit.train.export import Export, exported_network
+from vit.train.export import Export, exported_network, whole
 from vit.train.finetune import merged
 from vit.weights import ModelCard, save_model
 
@@ -100,14 +100,17 @@ class SaveModelFolder(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write it, on the first process only."""
-        if not trainer.is_global_zero or trainer.fast_dev_run or trainer.global_step == 0:  # pyright: ignore[reportAttributeAccessIssue]
+        if trainer.fast_dev_run or trainer.global_step == 0:  # pyright: ignore[reportAttributeAccessIssue]
             return
         assert isinstance(pl_module, Classifier)
         if not isinstance(pl_module.network, ViT):  # a baseline of another library
             return
+        classifier = whole(trainer, pl_module)
+        if not trainer.is_global_zero:
+            return
         data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         assert isinstance(data, ImageDataModule)
-        network, weights = exported_network(trainer, pl_module, self.export)
+        network, weights = exported_network(trainer, classifier, self.export)
         assert isinstance(network, ViT)
         model = merged(network)
         provenance = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -21,6 +22,7 @@ from vit.train.finetune import LoRA, pretrained_network, restrict
 from vit.train.finite import LossWatch, require_finite
 from vit.train.loss import training_loss
 from vit.train.recipe import Recipe, fused_is_faster
+from vit.train.sharded import is_sharded, shard
 from vit.weights import LoadReport
 
 ACCURACIES = ("train_acc", "train_acc_mixed", "val_acc", "val_acc_ema", "test_acc")
@@ -107,13 +109,17 @@ class Classifier(L.LightningModule):
             DamagedCheckpointError: it is damaged, or none of ours.
         """
         checkpoint = read_checkpoint(checkpoint_path)
-        values, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
+        return cls.restored(checkpoint["hyper_parameters"], checkpoint["state_dict"]).to(map_location)
+
+    @classmethod
+    def restored(cls, values: Mapping[str, Any], state: Mapping[str, Tensor]) -> Classifier:
+        """The classifier that has these hyperparameters and tensors, in evaluation mode."""
         classifier = cls(ViTConfig(**values["vit"]), Recipe(**values["recipe"]))
         classifier.frozen = restrict(classifier.network, values["tune"], LoRA(**values["lora"]))
-        classifier.save_hyperparameters(values, logger=False)
+        classifier.save_hyperparameters(dict(values), logger=False)
         classifier.configure_model()
         classifier.load_state_dict(state)
-        return classifier.to(map_location).eval()
+        return classifier.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
@@ -131,13 +137,20 @@ class Classifier(L.LightningModule):
             self.class_weights = getattr(getattr(self.trainer, "datamodule", None), "class_weights", None)
 
     def configure_model(self) -> None:
-        """Add the average of the weights, and have both networks compiled; a second call changes nothing."""
+        """Add the average of the weights, have both networks compiled and, by strategy fsdp, split over the devices.
+
+        A second call changes nothing.
+        """
         if self.recipe.ema_decay is not None and self.ema is None:
             self.ema = average_of(self.network)
             if self.compiles:
                 self.ema.compile()
         if self.compiles:
             self.network.compile()  # in place, so that the names of its tensors stay
+        if self.device_mesh is not None:
+            for network in (self.network, self.ema):
+                if network is not None and not is_sharded(network):
+                    shard(network, self.device_mesh["data_parallel"])
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         images, targets = batch

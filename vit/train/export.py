@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vit.train.checkpoints import BEST
 from vit.train.classifier import Classifier
+from vit.train.sharded import is_sharded
 
 Export = Literal["best", "last", "best-raw", "last-raw"]
 """Of the best epoch by validation, or of the last; the average of the weights where there is one, unless raw."""
@@ -34,6 +35,17 @@ def exported_network(trainer: L.Trainer, classifier: Classifier, export: Export)
         network.load_state_dict(network_state(best.best_model_path, "ema" if averaged else "network"))
         words = f"of the best epoch by {best.monitor} ({best.best_model_score:.4f})"
     return network, f"moving average (ema_decay {classifier.recipe.ema_decay}) {words}" if averaged else words
+
+
+def whole(trainer: L.Trainer, classifier: Classifier) -> Classifier:
+    """In the first process the classifier with all its weights, where they are split over devices; else as it is.
+
+    All processes call it together.
+    """
+    if not is_sharded(classifier.network):
+        return classifier
+    state = trainer.strategy.lightning_module_state_dict()
+    return Classifier.restored(classifier.hparams, state) if trainer.is_global_zero else classifier
 
 
 def best_epoch(trainer: L.Trainer, export: Export) -> ModelCheckpoint | None:

@@ -34,7 +34,7 @@ from vit.train.callbacks import EpochLines, ProgressBar, SaveModelFolder, Stopwa
 from vit.train.checkpoints import BEST, FOLDER, LAST, AtomicCheckpointIO, read_checkpoint
 from vit.train.classifier import Classifier
 from vit.train.differences import differences, in_words
-from vit.train.export import exported_network, monitored
+from vit.train.export import exported_network, monitored, whole
 from vit.train.flags import AUTO, RunParser, add_run_flags, of_run_folder, seconds
 from vit.train.folder import CONFIG, choose_folder, locked, missing_above, remove_if_untrained
 from vit.train.memory import keep_freed_memory
@@ -337,7 +337,7 @@ def test(run: Run) -> float:
     Raises:
         ValueError: the data has no test part.
     """
-    run.model.network = exported_network(run.trainer, run.model, run.config.export)[0]
+    run.model.network = exported_network(run.trainer, whole(run.trainer, run.model), run.config.export)[0]
     return run.trainer.test(run.model, datamodule=run.datamodule, verbose=False)[0]["test_acc"]
 
 

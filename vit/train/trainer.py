@@ -1,4 +1,4 @@
-"""Lightning's trainer, with a precision that suits the device unless one is asked for."""
+"""Lightning's trainer, with a precision that suits the device unless one is asked for, and sharding by `fsdp`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
+
+from vit.train.sharded import Sharded
 
 Precision = Literal[
     "auto", "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", 64, 32, 16, "64", "32", "16", "bf16"
@@ -22,8 +24,11 @@ class Trainer(L.Trainer):
             *args: Lightning's.
             precision: Of the products: auto is bf16-mixed on a GPU that computes in bfloat16, and 32-true elsewhere.
                 fp16 (16-mixed) is taken only when asked for, since it overflows where bfloat16 does not.
-            **kwargs: Lightning's.
+            **kwargs: Lightning's, but that strategy fsdp is `Sharded`: FSDP2, where Lightning's own is FSDP1, which
+                makes weights flat and cannot clip by their norm.
         """
+        if kwargs.get("strategy") == "fsdp":
+            kwargs["strategy"] = Sharded()
         chosen: Any = (
             precision_for(str(kwargs.get("accelerator", "auto"))) if precision in (None, "auto") else precision
         )
