@@ -1,6 +1,7 @@
 """A checkpoint is written whole or not at all, and a damaged one is known for what it is."""
 
 import pickle
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,27 @@ def test_the_newest_checkpoint_and_the_one_before_it_are_kept(last: Path) -> Non
     assert read_checkpoint(last)["global_step"] == 3
     assert read_checkpoint(last.with_name("previous.ckpt"))["global_step"] == 2
     assert len(list(last.parent.iterdir())) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is asked of /proc")
+def test_writing_takes_no_second_copy_in_memory(last: Path, copy_of_process: Callable[..., Any]) -> None:
+    size = 100_000_000
+
+    def write(say: Callable[[str], object]) -> None:
+        content = state(1, size=size // 4)
+        before = kilobytes("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
+        AtomicCheckpointIO().save_checkpoint(content, last)
+        say(str(1024 * (kilobytes("VmHWM") - before)))
+
+    assert int(copy_of_process(write).said.readline()) < 0.2 * size
+    assert last.stat().st_size > size
+
+
+def kilobytes(field: str) -> int:
+    """Of this process's memory: VmRSS now, VmHWM at most."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def test_killing_the_writer_at_any_moment_breaks_nothing(last: Path, copy_of_process: Callable[..., Any]) -> None:

@@ -242,6 +242,14 @@ def test_a_checkpoint_of_another_model_is_refused_before_data_is_loaded(
         start("new", "--resume", str(stopped / "checkpoints" / LAST), "--model.vit.depth", "3")
 
 
+def test_a_start_that_was_killed_before_it_wrote_anything_is_made_anew(
+    start: Callable[..., Run], unbroken: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "it").mkdir()
+    fit(start("it"))
+    assert_same_run(tmp_path / "it", unbroken())
+
+
 def test_a_damaged_last_checkpoint_is_said_and_the_one_before_it_gone_on_from(
     start: Callable[..., Run], unbroken: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_stop_says_how_to_go_on_with_all_seeds(
         (["--seeds", "0"], "--seeds 0 must be at least 1."),
         (["--seeds", "2", "--resume", "x"], "--resume is for one run; the same --name goes on with the unfinished"),
         (["--seeds", "2", "--seed_everything", "true"], "--seeds counts from --seed_everything, which must be a"),
+        (["--seeds", "2", "--trainer.fast_dev_run", "true"], "trainer.fast_dev_run keeps none; try one seed dry."),
         (["--seeds", "2", "--data.batch_size", "5000"], "batch_size=5000 is more than the 1293 training images"),
     ],
 )

@@ -99,7 +99,8 @@ def test_a_path_works_from_anywhere_and_a_name_stays(tmp_path: Path, monkeypatch
     assert absolute(None) is None
 
 
-def test_class_weights_and_mixing_train_together(make: Any) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "64-true", "bf16-true"])
+def test_class_weights_and_mixing_train_together(precision: str, make: Any) -> None:
     mixing = [
         "--data.augmentation.mixup",
         "0.8",
@@ -108,7 +109,8 @@ def test_class_weights_and_mixing_train_together(make: Any) -> None:
         "--data.augmentation.mix_off_epochs",
         "1",
     ]
-    run = make(*mixing, "--data.class_weights", "auto", "--model.recipe.label_smoothing", "0.1")
+    others = ["--model.recipe.label_smoothing", "0.1", "--model.recipe.ema_decay", "0.9"]
+    run = make(*mixing, *others, "--data.class_weights", "auto", "--trainer.precision", precision)
     seen: list[set[str]] = []
 
     class Names(L.Callback):

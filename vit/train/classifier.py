@@ -122,7 +122,7 @@ class Classifier(L.LightningModule):
         return classifier.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(images)
+        return self.network(images.to(self.dtype))  # which is another where trainer.precision says *-true
 
     def train(self, mode: bool = True) -> Classifier:
         """Switch dropout and drop path on or off; parts that do not learn run as in evaluation always."""
@@ -167,7 +167,7 @@ class Classifier(L.LightningModule):
         images, labels = batch
         self._evaluate("val", "", self(images), labels)
         if self.ema is not None:
-            self._evaluate("val", "_ema", self.ema(images), labels)
+            self._evaluate("val", "_ema", self.ema(images.to(self.dtype)), labels)
 
     def test_step(self, batch: list[Tensor], batch_idx: int) -> None:
         images, labels = batch

@@ -49,7 +49,13 @@ def choose_folder(config: dict[str, Any], warn: Any = print) -> RunFolder:
         return RunFolder(new_named(output, name, config), path)
     if name is not None and resume == AUTO and (output / name / CONFIG).is_file():
         return _go_on(output / name, config, warn, asked_for=False)
+    if name is not None and _is_empty(output / name):  # of a start that was killed while it read its data
+        return RunFolder(output / name, is_new=False)
     return RunFolder(new_named(output, name, config))
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def new_folder(output: Path, name: str) -> Path:
@@ -74,7 +80,7 @@ def missing_above(folder: Path) -> list[Path]:
 def remove_if_empty(folders: Iterable[Path]) -> None:
     """Take folders that we made a moment ago, the innermost first, away again where nothing is in them."""
     for folder in folders:
-        if folder.is_dir() and not any(folder.iterdir()):
+        if _is_empty(folder):
             folder.rmdir()
 
 

@@ -22,4 +22,4 @@ def training_loss(
     if not targets.is_floating_point():
         return F.cross_entropy(logits, targets, class_weights, label_smoothing=smoothing)
     losses = F.cross_entropy(logits, targets, class_weights, reduction="none", label_smoothing=smoothing)
-    return losses.mean() if class_weights is None else losses.sum() / (targets @ class_weights).sum()
+    return losses.mean() if class_weights is None else losses.sum() / (targets.to(class_weights) @ class_weights).sum()

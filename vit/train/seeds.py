@@ -93,6 +93,8 @@ def plan_seeds(args: Sequence[str], flags: Flags) -> Seeds:
     config = flags.config
     if config.resume != AUTO:
         raise ValueError("--resume is for one run; the same --name goes on with the unfinished ones of several seeds.")
+    if config.trainer.fast_dev_run:
+        raise ValueError("--seeds compares finished models, and trainer.fast_dev_run keeps none; try one seed dry.")
     if isinstance(config.seed_everything, bool):
         raise ValueError("--seeds counts from --seed_everything, which must be a number then.")
     values = flags.values()
