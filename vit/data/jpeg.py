@@ -39,16 +39,32 @@ def jpeg_pixels(path: str | os.PathLike[str] | EncodedImage) -> UInt8[Tensor, "3
         if colours not in {"YCbCr", "Gray"} or height * width > MAX_PIXELS:
             return None
         return rearrange(torch.from_numpy(decoder.decode_jpeg(content)), "h w c -> c h w")
-    except (OSError, ValueError, SyntaxError):  # Pillow knows better what it is, or says what is wrong with it
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        IndexError,
+    ):  # Pillow knows better what it is, or says what is wrong with it
         return None
 
 
 def _is_turned(content: bytes) -> bool:
-    """Whether EXIF or XMP has the picture turned."""
-    if b"Exif\0\0" not in content and b"Orientation" not in content:
+    """Whether EXIF or XMP, which stand in segments of their own, have the picture turned."""
+    if not _has_application_segment_1(content):
         return False
     with Image.open(io.BytesIO(content), formats=["JPEG"]) as file:
         return file.getexif().get(ExifTags.Base.Orientation, 1) != 1
+
+
+def _has_application_segment_1(content: bytes) -> bool:
+    """Walk the segments before the first scan: each is 0xFF, its kind, its length of two bytes (ITU T.81, B.1.1.4)."""
+    at = 2
+    while content[at] == _MARKER and content[at + 1] not in (_SCAN, _APPLICATION_1):
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return content[at] != _MARKER or content[at + 1] == _APPLICATION_1  # what is no segment is Pillow's to judge
+
+
+_MARKER, _SCAN, _APPLICATION_1 = 0xFF, 0xDA, 0xE1
 
 
 @cache
