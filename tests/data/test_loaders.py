@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -333,3 +335,36 @@ def test_a_worker_that_dies_or_hangs_is_an_error_that_names_the_file(
     monkeypatch.setattr(Photographs, "_changed", lambda self, file: end())
     with pytest.raises(WorkerError, match=sentence):
         list(data.train_dataloader())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_no_worker_outlives_a_process_that_was_killed() -> None:
+    """Torch's workers look every few seconds whether their parent is there."""
+    program = """
+import multiprocessing, sys
+from vit.data.module import ImageDataModule
+data = ImageDataModule("digits", image_size=8, batch_size=50, hold_on_device=False, num_workers=2)
+next(iter(data.train_dataloader()))
+print(*[worker.pid for worker in multiprocessing.active_children()], flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        workers = [int(number) for number in parent.stdout.readline().split()]
+        assert len(workers) == 2
+        assert all(is_running(worker) for worker in workers)
+        parent.kill()
+    patience = time.monotonic() + 60
+    while any(is_running(worker) for worker in workers) and time.monotonic() < patience:
+        time.sleep(0.1)
+    assert not any(is_running(worker) for worker in workers)
+
+
+def is_running(process: int) -> bool:
+    """Whether it is there and no corpse that nobody has asked for."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

@@ -250,3 +250,28 @@ def test_images_of_a_table_of_parts_are_served_by_their_parts(folder_of_classes:
     data = ImageDataModule("table", root=str(root / "mine.csv"), image_size=8, batch_size=2, num_workers=0)
     assert [labels.tolist() for _, labels in data.val_dataloader()] == [[0, 1]]
     assert sum(len(batch[1]) for batch in data.train_dataloader()) == 4
+
+
+def test_the_images_of_the_batch_that_was_made_last_are_named() -> None:
+    data = digits(batch_size=100)
+    assert data.names_of_batch()() == ""
+    loader = data.train_dataloader()
+    saying: list[Callable[[], str]] = []
+    for number, batch in enumerate(loader):
+        data.on_after_batch_transfer(batch, 0)
+        saying.append(data.names_of_batch())
+        if number == 1:
+            break
+    first, second = (loader.order.epoch(0)[0][number].tolist() for number in range(2))
+    assert saying[0]() == ", ".join(f"training image {index}" for index in first[:3]) + " and 97 more"
+    assert saying[1]().startswith(f"training image {second[0]}, ")
+
+
+def test_the_files_of_a_batch_are_named(folder_of_classes: Callable[..., Path]) -> None:
+    root = folder_of_classes({"train": ["a", "b"], "val": ["a"]})
+    data = ImageDataModule("folder", str(root), image_size=4, batch_size=2, num_workers=0)
+    data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    named = data.names_of_batch()().split(", ")
+    assert len(named) == 2
+    assert all(Path(name).is_file() for name in named)
+    data.teardown()

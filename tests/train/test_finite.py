@@ -38,6 +38,22 @@ def test_losses_on_a_device_are_looked_at_together_and_the_first_bad_one_is_name
         see(49)
 
 
+def test_the_images_of_the_first_bad_batch_are_named_and_asked_for_only_then() -> None:
+    watch, asked = LossWatch(), list[int]()
+
+    def images(step: int) -> str:
+        asked.append(step)
+        return f"photo-{step}.jpg and 7 more"
+
+    for step in range(5):
+        watch.see(elsewhere(torch.nan if step >= 3 else 1.0), step, lambda: 0.1, lambda step=step: images(step))
+    with pytest.raises(
+        NotFiniteError, match=r"at step 3, learning rate 0\.1, of a batch of photo-3\.jpg and 7 more; lower"
+    ):
+        watch.look()
+    assert asked == [3]
+
+
 def test_a_look_in_between_finds_what_is_pending_and_forgets_it() -> None:
     watch = LossWatch()
     watch.see(elsewhere(torch.nan), 3, lambda: 0.1)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from vit.data.held import HeldEvaluation, HeldReader, fits
 from vit.data.loaders import TIMEOUT, Batch, EvaluationLoader, Reader, TensorImages, TrainLoader, WorkerReader
 from vit.data.mix import mix_batch
 from vit.data.on_device import augment_batch
-from vit.data.order import Order, evaluation_batches
+from vit.data.order import BatchKey, Order, evaluation_batches
 from vit.data.photographs import OnError, Photographs
 from vit.data.preprocess import normalise
 from vit.data.readers import usable_cores
@@ -37,6 +38,7 @@ from vit.data.sources import (
     without_images,
 )
 from vit.data.sources.classes import listed
+from vit.data.sources.labelled import name_of
 from vit.nn import Preprocessing
 from vit.nn.config import Size, pair
 from vit.nn.preprocessing import CropMode, Interpolation
@@ -155,6 +157,7 @@ class ImageDataModule(L.LightningDataModule):
         self._train_loader: TrainLoader | None = None
         self._photographs: Photographs | None = None
         self._place: dict[str, int] = {}
+        self._made: BatchKey | None = None  # the training batch that was made last
         self._left = augmentation  # what the reader of the images leaves to be done with the batch
         self.num_workers = _default_workers(self.train) if num_workers is None else num_workers
         self.hold_on_device: bool | Literal["auto"] = hold_on_device
@@ -296,10 +299,23 @@ class ImageDataModule(L.LightningDataModule):
             images, labels = batch
             return [normalise(images, self.preprocessing), labels]
         images, labels, key = batch
+        self._made = key
         images = normalise(augment_batch(images, self._left, key), self.preprocessing)
         if self._mixes_in(key.epoch):
             return [*mix_batch(images, labels, self.augmentation, self.num_classes, key)]
         return [images, labels]
+
+    def names_of_batch(self) -> Callable[[], str]:
+        """What says, if it is asked, which images the training batch holds that was made last: the first three."""
+        return partial(self._names, self._made)
+
+    def _names(self, key: BatchKey | None) -> str:
+        if key is None or self._train_loader is None:
+            return ""
+        images, indices = self.train.images, self._train_loader.order.epoch(key.epoch)[0][key.number].tolist()
+        if isinstance(images, Tensor):
+            return listed([f"training image {index}" for index in indices], most=3)
+        return listed([name_of(images, index) for index in indices], most=3)
 
     def _mixes_in(self, epoch: int) -> bool:
         """Whether this epoch is before the last ones, in which nothing is mixed."""

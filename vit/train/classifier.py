@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning as L
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MulticlassAccuracy
 
+from vit.data.module import ImageDataModule
 from vit.nn import ViT, ViTConfig
 from vit.train.checkpoints import read_checkpoint
 from vit.train.ema import average_of, decay_at, follow
@@ -156,7 +157,7 @@ class Classifier(L.LightningModule):
         images, targets = batch
         logits = self(images)
         loss = training_loss(logits, targets, self.recipe.label_smoothing, self.class_weights)
-        self.watch.see(loss, self.global_step, self._learning_rate)
+        self.watch.see(loss, self.global_step, self._learning_rate, self._images())
         self._log("train_loss", loss, len(images))
         mixed = targets.is_floating_point()
         name, labels = ("train_acc_mixed", targets.argmax(dim=1)) if mixed else ("train_acc", targets)
@@ -211,6 +212,11 @@ class Classifier(L.LightningModule):
         """
         self.watch.look()
         require_finite(self.network.parameters(), self.global_step, self._learning_rate())
+
+    def _images(self) -> Callable[[], str]:
+        """What says, if it is asked, which images the batch of this step holds."""
+        data = getattr(self.trainer, "datamodule", None)
+        return data.names_of_batch() if isinstance(data, ImageDataModule) else str
 
     def _learning_rate(self) -> float:
         """The highest of all groups: the head's, where layers have rates of their own."""

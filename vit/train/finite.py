@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,19 +22,25 @@ class LossWatch:
     """Looks at every loss: at once on the CPU, else in batches and before anything is kept."""
 
     def __init__(self) -> None:
-        self._pending: list[tuple[int, float, Tensor]] = []
+        self._pending: list[_Seen] = []
 
-    def see(self, loss: Tensor, step: int, learning_rate: Callable[[], float]) -> None:
+    def see(self, loss: Tensor, step: int, learning_rate: Callable[[], float], images: Callable[[], str] = str) -> None:
         """Take note of a loss, of the step and the learning rate that it belongs to.
+
+        Args:
+            loss: Of a batch, a scalar.
+            step: Its number.
+            learning_rate: Asked at once where the loss is not looked at now.
+            images: Says, when it must, what the batch held.
 
         Raises:
             NotFiniteError: it, or one since the last look, is no number.
         """
         if loss.device.type == "cpu":
             if not loss.isfinite():
-                raise _not_finite(loss, step, learning_rate())
+                raise _not_finite(_Seen(loss, step, learning_rate(), images))
             return
-        self._pending.append((step, learning_rate(), loss.detach()))
+        self._pending.append(_Seen(loss.detach(), step, learning_rate(), images))
         if len(self._pending) == STEPS_BETWEEN_LOOKS:
             self.look()
 
@@ -44,10 +51,16 @@ class LossWatch:
             NotFiniteError: one is no number; the first is named.
         """
         pending, self._pending = self._pending, []
-        if not pending or torch.stack([loss for _, _, loss in pending]).isfinite().all():
+        if not pending or torch.stack([seen.loss for seen in pending]).isfinite().all():
             return
-        step, rate, loss = next(seen for seen in pending if not seen[2].isfinite())
-        raise _not_finite(loss, step, rate)
+        raise _not_finite(next(seen for seen in pending if not seen.loss.isfinite()))
+
+
+class _Seen(NamedTuple):
+    loss: Tensor
+    step: int
+    learning_rate: float
+    images: Callable[[], str]
 
 
 def require_finite(parameters: Iterable[Tensor], step: int, learning_rate: float) -> None:
@@ -63,5 +76,8 @@ def require_finite(parameters: Iterable[Tensor], step: int, learning_rate: float
         )
 
 
-def _not_finite(loss: Tensor, step: int, learning_rate: float) -> NotFiniteError:
-    return NotFiniteError(f"the loss is {loss.item()} at step {step}, learning rate {learning_rate:.3g}; {REMEDIES}")
+def _not_finite(seen: _Seen) -> NotFiniteError:
+    of = f", of a batch of {images}" if (images := seen.images()) else ""
+    return NotFiniteError(
+        f"the loss is {seen.loss.item()} at step {seen.step}, learning rate {seen.learning_rate:.3g}{of}; {REMEDIES}"
+    )
