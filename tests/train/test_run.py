@@ -260,8 +260,9 @@ def test_a_number_of_classes_that_the_data_does_not_have_is_refused(tiny_run: li
 
 def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(tiny_run: list[str], tmp_path: Path) -> None:
     run = Run([*tiny_run, "--output", str(tmp_path), "--model.recipe.learning_rate", "1e30"], epoch_lines=False)
+    batch = r"of a batch of training image \d+, .* more"
     with pytest.raises(
-        ValueError, match=r"the loss is nan at step \d+, learning rate .*; lower model.recipe.learning_rate"
+        ValueError, match=rf"the loss is nan at step \d+, learning rate .*, {batch}; lower model\.recipe"
     ):
         fit(run)
 
