@@ -14,15 +14,12 @@ from vit.train.memory import keep_freed_memory
 
 def pages_of_a_step():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    activations = [torch.empty(64 * 2**20, dtype=torch.uint8).fill_(1) for _ in range(2)]  # never kept as it comes
+    activations = [torch.empty(8 * 2**20, dtype=torch.uint8).fill_(1) for _ in range(16)]  # 32,768 pages
     del activations
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-pages_of_a_step()
-as_it_comes = pages_of_a_step()
 kept = keep_freed_memory()
-pages_of_a_step()
-print(as_it_comes, pages_of_a_step(), kept)
+print(int(kept), min(pages_of_a_step() for _ in range(6)))  # a system may take pages away by itself now and then
 """
 
 
@@ -30,20 +27,10 @@ print(as_it_comes, pages_of_a_step(), kept)
 def test_memory_that_was_freed_is_not_paged_in_again() -> None:
     # in a process of its own: what a long one has left in its memory may be in the way
     done = subprocess.run([sys.executable, "-c", STEPS], check=True, capture_output=True, text=True)
-    as_it_comes, kept, piece = map(int, done.stdout.split())
-    if not piece:
+    kept, pages = map(int, done.stdout.split())
+    if not kept:
         pytest.skip("another C library")
-    assert kept < as_it_comes / 20
-
-
-def test_an_older_c_library_is_asked_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Older:
-        def mallopt(self, what: int, value: int) -> int:
-            return int(what != -3 or value <= 2**25)  # M_MMAP_THRESHOLD
-
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr("vit.train.memory.ctypes.CDLL", lambda _: Older())
-    assert keep_freed_memory() == 2**25
+    assert pages < 600
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
