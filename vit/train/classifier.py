@@ -215,7 +215,7 @@ class Classifier(L.LightningModule):
 
     def _images(self) -> Callable[[], str]:
         """What says, if it is asked, which images the batch of this step holds."""
-        data = getattr(self.trainer, "datamodule", None)
+        data = getattr(self._trainer, "datamodule", None)  # `trainer` is an error where there is none
         return data.names_of_batch() if isinstance(data, ImageDataModule) else str
 
     def _learning_rate(self) -> float:
