@@ -1,11 +1,13 @@
-"""What the first of several processes decides -> all of them know it, before they are connected for training."""
+"""What the first of several processes decides -> all of them know it, before they are connected; and how they part."""
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
 
+import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -48,6 +50,21 @@ def decided_by_first(decide: Callable[[], str], num_nodes: int = 1) -> str:
     else:
         os.environ[DECIDED] = decide()
     return os.environ[DECIDED]
+
+
+def disconnect_at_exit() -> None:
+    """Leave the other processes in order when this one ends; Lightning sees to that for NCCL alone.
+
+    gloo's threads, where they are still there when Python is gone, abort a process that has finished its work, and
+    torchrun then ends the others.
+    """
+    atexit.unregister(_disconnect)
+    atexit.register(_disconnect)
+
+
+def _disconnect() -> None:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _through_store(decide: Callable[[], str], environment: ClusterEnvironment, rank: int, count: int) -> str:

@@ -39,7 +39,7 @@ from vit.train.flags import AUTO, RunParser, add_run_flags, of_run_folder, secon
 from vit.train.folder import CONFIG, choose_folder, locked, missing_above, remove_if_untrained
 from vit.train.memory import keep_freed_memory
 from vit.train.metrics_file import MetricsFile
-from vit.train.processes import decided_by_first
+from vit.train.processes import decided_by_first, disconnect_at_exit
 from vit.train.resume import Resumable
 from vit.train.signals import Stopped, StopSignals
 from vit.train.start import absolute, check_flags, parse_from_weights
@@ -255,6 +255,7 @@ def fit(run: Run) -> dict[str, float]:
         KeyboardInterrupt: Ctrl-C twice, or before the first step.
     """
     run.seed()
+    disconnect_at_exit()
     trainer = run.trainer
     try:
         with locked(run.folder) if trainer.is_global_zero else nullcontext(), run.signals:
