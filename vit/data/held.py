@@ -25,16 +25,16 @@ class HeldReader:
     def __init__(self, images: Tensor, labels: Tensor, device: torch.device, augmentation: Augmentation) -> None:
         self.crops = Crops(images.to(device), augmentation)
         self.labels = labels.to(device)
-        self.policy = augmentation.policy
         self.left = replace(augmentation, shift=0, flip=0.0, policy="none")
         """What is still to be done with the batches."""
-        self.at_once = images[0].numel() if device.type == "cpu" else _AT_ONCE
+        self.at_once = 0 if device.type == "cpu" else _AT_ONCE
         """Bytes of images that are changed together, one batch at least."""
 
     def read(self, order: Order, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         device = self.labels.device
         generator = torch.Generator(device)
         indices = order.epoch(epoch)[0].to(device, non_blocking=True)
+        policy = self.crops.augmentation.policy
         together = max(self.at_once // (order.batch_size * self.crops.image_bytes), 1)
         for first in range(start, len(indices), together):
             batches = indices[first : first + together]
@@ -43,8 +43,8 @@ class HeldReader:
                 self.crops.take(batch, generator.manual_seed(keyed_seed(Stream.CROP, *key)))
                 for batch, key in zip(batches, keys, strict=True)
             ]
-            if self.policy != "none":
-                crops = change_by_policy(torch.cat(crops), self.policy, keys).split(order.batch_size)
+            if policy != "none":
+                crops = change_by_policy(torch.cat(crops), policy, keys).split(order.batch_size)
             for images, batch in zip(crops, batches, strict=True):
                 yield images, self.labels.index_select(0, batch)
 

@@ -151,9 +151,10 @@ class RandomChange:
                 return picture
             left, upper, right, lower = crop_box((picture.shape[2], picture.shape[1]), scale, ratio)
             crop = picture[:, upper:lower, left:right]
+            if picture.stride(0) != 1:
+                return crop
             # pixel by pixel in a memory of its own a crop is resized a third sooner, the copying counted in
-            last = rearrange(crop, "c h w -> h w c")
-            return rearrange(last.contiguous(), "h w c -> c h w") if picture.stride(0) == 1 else crop
+            return rearrange(rearrange(crop, "c h w -> h w c").contiguous(), "h w c -> c h w")
         return to_tensor(picture if scale is None else picture.crop(crop_box(picture.size, scale, ratio)))
 
 
