@@ -287,7 +287,7 @@ def card() -> ModelCard:
 
 @pytest.mark.parametrize(
     ("wanted", "index"),
-    [("n02012849", 0), ("tabby cat", 2), ("n02123045 (tabby cat)", 2), ("1", 1), ("5", 3), ("n03126707 (crane)", 1)],
+    [("n02012849", 0), ("tabby cat", 2), ("tabby cat (n02123045)", 2), ("1", 1), ("5", 3), ("crane (n03126707)", 1)],
 )
 def test_a_class_is_found_by_name_meaning_and_number(wanted: str, index: int) -> None:
     assert class_index(card(), wanted) == index

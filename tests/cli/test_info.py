@@ -29,7 +29,7 @@ def test_a_folder_is_told_in_lines(folder, capsys):
     assert lines["architecture"].startswith("vit_tiny_patch16_224 = ")
     assert lines["sizes"] == "192 wide, 12 blocks, 3 heads"
     assert lines["image"] == "3 x 32 x 32 pixels, patches of 16 x 16: 2 x 2 patches and 1 prefix token"
-    assert lines["classes"] == "4: n01, n02 (goldfish), n03, ..."
+    assert lines["classes"] == "4: n01, goldfish (n02), n03, ..."
     assert lines["preprocessing"] == "resize bicubic to 36, crop the centre 32 x 32, mean 0.5, std 0.25"
     assert lines["parameters"] == "5,488,324"
     assert lines["provenance"] == "command: vit fit"

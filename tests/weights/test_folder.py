@@ -30,7 +30,7 @@ def folder(tmp_path) -> Path:
 
 def test_the_card_comes_back_as_it_was(folder):
     assert read_card(folder) == CARD
-    assert [CARD.label(index) for index in range(2)] == ["n01", "n02 (goldfish)"]
+    assert [CARD.label(index) for index in range(2)] == ["n01", "goldfish (n02)"]
 
 
 def test_timm_builds_the_same_model_from_the_folder(folder):

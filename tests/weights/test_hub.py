@@ -47,7 +47,7 @@ def test_a_model_of_timm_is_loaded_by_its_name(cache, theirs, name):
     torch.testing.assert_close(loaded.model(images), theirs(images), rtol=1e-5, atol=1e-5)  # float32, 12 blocks
     assert loaded.card is not None
     assert loaded.card.preprocessing.crop_pct == 0.9
-    assert loaded.card.label(1) == "n01443537 (goldfish, Carassius auratus)"
+    assert loaded.card.label(1) == "goldfish, Carassius auratus (n01443537)"
     assert loaded.card.provenance["tag"] == "augreg_in21k_ft_in1k"
 
 

@@ -43,9 +43,9 @@ class ModelCard:
             raise ValueError(f"{len(self.classes)} class names do not fit num_classes={self.config.num_classes}.")
 
     def label(self, index: int) -> str:
-        """The name of a class, with its description where there is one."""
+        """The name of a class; what a code means stands before it: "tench, Tinca tinca (n01440764)"."""
         name = self.classes[index]
-        return f"{name} ({self.descriptions[name]})" if name in self.descriptions else name
+        return f"{self.descriptions[name]} ({name})" if name in self.descriptions else name
 
     def for_model(self, model: ViT) -> ModelCard:
         """The card of this model after its architecture was changed, by `model.resize` for instance."""
