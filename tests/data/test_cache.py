@@ -39,6 +39,17 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
+@pytest.fixture
+def set_free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let so many bytes be free, of the memory and of every disk."""
+
+    def set_(free: int) -> None:
+        monkeypatch.setattr(cache_module, "free_bytes", lambda device: free)
+        monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": free}))
+
+    return set_
+
+
 def write(path: Path, width: int, height: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -156,24 +167,21 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])
 def test_what_does_not_fit_is_refused_with_the_size(
-    kind: Any, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Any, files: list[Path], tmp_path: Path, set_free: Callable[[int], None]
 ) -> None:
-    monkeypatch.setattr(cache_module, "free_bytes", lambda device: 700)
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 700}))
+    set_free(700)
     with pytest.raises(CacheError, match=rf"data\.cache={kind}: the 4 training images would take .* are free"):
         open_cache(kind, files, Form(SPEC), tmp_path, "training")
-    monkeypatch.setattr(cache_module, "free_bytes", lambda device: 900)
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 900}))
+    set_free(900)
     _, sentence = open_cache(kind, files, Form(SPEC), tmp_path, "training")  # 4 x 180 bytes
     assert sentence.startswith("cache of 4 training images, as the model sees them: about 0.0 MB of ")
 
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])
 def test_what_another_cache_will_still_take_is_not_free(
-    kind: Any, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: Any, files: list[Path], tmp_path: Path, set_free: Callable[[int], None]
 ) -> None:
-    monkeypatch.setattr(cache_module, "free_bytes", lambda device: 1500)
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1500}))
+    set_free(1500)
     form = Form(SPEC)
     training, _ = open_cache(kind, files, form, tmp_path / "kept", "training")  # 4 x 180 bytes
     assert training.to_come() == 720

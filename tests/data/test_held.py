@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from vit.data.augment import Augmentation
-from vit.data.held import HeldReader, fits, free_bytes
+from vit.data.held import HeldReader, fits
 from vit.data.loaders import WorkerReader
+from vit.data.memory import free_bytes
 from vit.data.module import ImageDataModule
 
 CHANGES = Augmentation(shift=1, flip=0.5, erase=0.3, policy="randaugment", mixup=1.0)

@@ -26,7 +26,7 @@ from PIL import Image
 from torch import Tensor
 
 from vit.data.decode import DECODER_ERRORS, EncodedImage, image_size, read_image
-from vit.data.held import free_bytes
+from vit.data.memory import free_bytes
 from vit.data.preprocess import fit, to_tensor
 from vit.data.sources.labelled import ImageFile
 from vit.nn import Preprocessing

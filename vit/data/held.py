@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from vit.data.augment import Augmentation
 from vit.data.crops import Crops, crops_bytes
+from vit.data.memory import free_bytes
 from vit.data.on_device import change_by_policy
 from vit.data.order import BatchKey, Order, Stream, keyed_seed
 
@@ -70,17 +70,6 @@ class HeldEvaluation:
 def fits(images: Tensor, augmentation: Augmentation, device: torch.device) -> bool:
     """Whether the images, ready to be shifted and mirrored, take at most half of what is free on a device."""
     return 2 * crops_bytes(images.shape, augmentation) <= free_bytes(device)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory free on a GPU, or of the machine, what it caches of files counted as free."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):  # not Linux: half of all there is
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if hasattr(os, "sysconf") else 2**30
 
 
 _AT_ONCE = 2**24

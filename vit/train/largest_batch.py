@@ -16,8 +16,9 @@ from multiprocessing.connection import Connection
 import torch
 from torch.nn import functional as F
 
+from vit.data.memory import free_bytes
 from vit.data.preprocess import normalise
-from vit.train.memory import available_memory, peak_memory
+from vit.train.memory import peak_memory
 from vit.train.recipe import fused_is_faster
 from vit.train.rehearsal import Rehearsal, for_rehearsal
 from vit.train.run import Run
@@ -99,7 +100,7 @@ def _try_sizes(args: list[str], batch_size: int, answers: Connection) -> None:
         run = Rehearsal(for_rehearsal(args, folder), epoch_lines=False)
         device = run.trainer.strategy.root_device
         is_gpu, images = device.type == "cuda", len(run.datamodule.train)
-        available = available_memory(device) + peak_memory(device)
+        available = free_bytes(device) + peak_memory(device)
         for size in _sizes(batch_size, images, is_gpu):
             try:
                 _two_steps(run, size, device)

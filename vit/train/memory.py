@@ -1,11 +1,9 @@
-"""How much memory is used, how much there is, and that what a step frees is there for the next."""
+"""How much memory is used, and that what a step frees is there for the next; how much is free: `vit.data.memory`."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
-from pathlib import Path
 
 import torch
 
@@ -20,20 +18,6 @@ def peak_memory(device: torch.device) -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def available_memory(device: torch.device) -> int:
-    """Bytes that a process can have more; of the machine's memory or of the container's, whichever is less."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if sys.platform != "linux":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 0
-    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    machine = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if not limit.is_file() or not used.is_file() or (text := limit.read_text(encoding="utf-8").strip()) == "max":
-        return machine
-    return min(machine, int(text) - int(used.read_text(encoding="utf-8")))
 
 
 def keep_freed_memory() -> bool:
