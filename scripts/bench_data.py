@@ -5,11 +5,11 @@
 
 Photographs are 500 x 375 JPEGs of quality 90, made of those in FOLDER or of smooth noise in a temporary folder; each
 pipeline decodes, crops at random, mirrors and ends in what it hands to the device, those with a cache in their second
-and later epochs. Ours reads JPEG files by simplejpeg (the extra `jpeg`), and by Pillow alone. Small images are 32 x 32,
-of random pixels; each pipeline ends in a batch of 128 on the training device. The pipelines take turns within every
-round, so that other work on the machine slows all of them; figures are medians, ratios medians of the rounds' ratios
-with their quartiles. On a GPU only small images are measured, which are held and changed there; photographs are read by
-the processor wherever one trains.
+and later epochs. Ours reads JPEG files by simplejpeg, and by Pillow alone. Small images are 32 x 32, of random pixels;
+each pipeline ends in a batch of 128 on the training device. The pipelines take turns within every round, so that other
+work on the machine slows all of them; figures are medians, ratios medians of the rounds' ratios with their quartiles.
+On a GPU only small images are measured, which are held and changed there; photographs are read by the processor
+wherever one trains.
 """
 
 from __future__ import annotations

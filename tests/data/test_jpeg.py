@@ -1,11 +1,17 @@
 """JPEG files by the quicker decoder: Pillow's pixels, or none."""
 
 import random
+import tomllib
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from packaging.requirements import Requirement
 from PIL import Image
 
 import vit.data.jpeg
@@ -16,7 +22,8 @@ from vit.data.order import ImageKey
 from vit.data.photographs import Photographs
 from vit.nn import Preprocessing
 
-pytest.importorskip("simplejpeg")
+simplejpeg = pytest.importorskip("simplejpeg", reason="it has no wheels here, and Pillow reads everything")
+PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 
 
 def picture(width: int = 37, height: int = 22, mode: str = "RGB") -> Image.Image:
@@ -109,3 +116,51 @@ def test_a_damaged_file_is_still_named(tmp_path: Path) -> None:
     data = Photographs([tmp_path / "a.jpg"], torch.arange(1), spec, Augmentation(crop_scale=(0.3, 1.0)))
     with pytest.raises(UnreadableImageError, match=r"a\.jpg: "):
         data[ImageKey(0, 0, 0)]
+
+
+def test_a_plain_install_has_it_here() -> None:
+    lines = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
+    marker = next(wanted for line in lines if (wanted := Requirement(line)).name == "simplejpeg").marker
+    assert marker is not None
+    assert marker.evaluate() is (find_spec("simplejpeg") is not None)
+    assert not marker.evaluate({"sys_platform": "linux", "platform_machine": "riscv64"})
+    assert not marker.evaluate({"python_version": "3.15"})  # to be raised when there are wheels
+
+
+@pytest.fixture
+def not_looked_at_yet() -> Iterator[None]:
+    """As if this process had not compared the two decoders."""
+    vit.data.jpeg._simplejpeg.cache_clear()
+    yield
+    vit.data.jpeg._simplejpeg.cache_clear()
+
+
+@pytest.mark.parametrize("quicker", ["fastdct", "fastupsample"])
+def test_a_decoder_that_smooths_otherwise_than_pillows_is_not_used(
+    quicker: str, not_looked_at_yet: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture().save(tmp_path / "a.jpg")
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", partial(simplejpeg.decode_jpeg, **{quicker: True}))
+    assert jpeg_pixels(tmp_path / "a.jpg") is None
+
+
+def test_what_there_is_no_memory_for_is_left_to_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(content: bytes) -> None:
+        raise MemoryError
+
+    picture().save(tmp_path / "a.jpg")
+    assert jpeg_pixels(tmp_path / "a.jpg") is not None
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", no_memory)
+    assert jpeg_pixels(tmp_path / "a.jpg") is None
+
+
+def test_metadata_that_is_damaged_draws_no_warning_of_pillow(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "words that are longer than four bytes"
+    picture().save(tmp_path / "a.jpg", exif=exif)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    at = whole.index(b"words") - 4  # the length or place of the words
+    for damage in range(at - 12, at):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            jpeg_pixels(EncodedImage("a.jpg", whole[:damage] + b"\xee" + whole[damage + 1 :]))
