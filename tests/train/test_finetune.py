@@ -16,6 +16,7 @@ from vit.train.finetune import LoRA, add_lora, merged, pretrained_network, restr
 from vit.train.run import Run, fit
 from vit.train.start import advice
 from vit.weights import ModelCard, load_model, read_card, save_model
+from vit.weights.files import read_tensors
 
 CONFIG = ViTConfig(
     image_size=8, patch_size=2, in_channels=3, embed_dim=12, depth=3, num_heads=3, num_classes=7, init="xavier"
@@ -305,3 +306,29 @@ def test_a_learning_rate_for_training_from_scratch_is_warned_of(flags: list[str]
 
 def test_training_from_scratch_is_not_warned_of(tiny_run: list[str], tmp_path: Path) -> None:
     assert advice(Run([*tiny_run, "--output", str(tmp_path)], epoch_lines=False).config) == []
+
+
+def test_the_weights_are_read_once(tuned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, glances = list[str](), list[str]()
+
+    def counted(path: Path, shapes_only: bool = False) -> dict[str, Tensor]:
+        (glances if shapes_only else read).append(path.name)
+        return read_tensors(path, shapes_only)
+
+    monkeypatch.setattr("vit.weights.sources.read_tensors", counted)
+    tuned(train=False)
+    assert (read, glances) == (["model.safetensors"], ["model.safetensors"])
+
+
+def test_damaged_weights_are_named_before_any_data_is_loaded(
+    tuned: Any, source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def loaded(*_: object, **__: object) -> None:
+        raise AssertionError("data was loaded")
+
+    weights = Path(source) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    monkeypatch.setattr(Run, "instantiate_classes", loaded)
+    with pytest.raises(ValueError, match=r"model\.safetensors \(\d+ bytes\) is damaged or not a safetensors file"):
+        tuned(train=False)
+    assert not (tmp_path / "runs").exists()

@@ -1,5 +1,6 @@
 """A run that is stopped or killed anywhere and gone on with is the unbroken run, to the bit."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -229,6 +230,63 @@ def test_a_run_folder_alone_says_everything(stopped: Path, unbroken: Callable[..
         FileExistsError, match=r"is finished \(12 steps, 3 epochs\); to train it for longer say --resume"
     ):
         Run(["--resume", str(stopped)])
+
+
+@pytest.fixture
+def finished(start: Callable[..., Run]) -> Path:
+    run = start("done")
+    fit(run)
+    return run.folder
+
+
+def epoch_lines(text: str) -> list[str]:
+    return [line.partition("  ")[0] for line in text.splitlines() if line.startswith("epoch ")]
+
+
+def test_a_finished_run_that_is_trained_for_longer_repeats_nothing(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (finished / "metrics.csv").read_text()
+    run = Run(["--resume", str(finished), "--trainer.max_epochs", "4"])
+    fit(run)
+    assert epoch_lines(capsys.readouterr().out) == ["epoch 4/4"]
+    assert (run.from_step, run.trainer.global_step) == (12, 16)
+    assert (finished / "metrics.csv").read_text().startswith(before)
+
+
+@pytest.mark.parametrize(
+    ("flag", "limit", "done"),
+    [("max_epochs", "3", "3 epochs"), ("max_epochs", "1", "3 epochs"), ("max_steps", "5", "12 steps")],
+)
+def test_an_end_that_lies_behind_a_finished_run_is_refused_and_changes_nothing(
+    flag: str, limit: str, done: str, finished: Path
+) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    more = ["--trainer.max_epochs", "9"] if flag == "max_steps" else []
+    sentence = rf"is finished|has {done} behind it already; trainer\.{flag}={limit} trains nothing more"
+    with pytest.raises((ValueError, FileExistsError), match=sentence):
+        Run(["--resume", str(finished), *more, f"--trainer.{flag}", limit])
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_whose_checkpoints_were_deleted_is_not_trained_over(finished: Path, start: Callable[..., Run]) -> None:
+    shutil.rmtree(finished / "checkpoints")
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    with pytest.raises(FileExistsError, match=r"done has model but no last\.ckpt to go on from, .* another --name"):
+        start("done")
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_a_start_that_was_killed_before_its_first_checkpoint_is_said_to_start_anew(
+    start: Callable[..., Run], unbroken: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = start("it")
+    break_off(run, "on_train_batch_start", 3, how="cut")
+    (run.folder / "metrics.csv").write_text("epoch,learning_rate,step\n0,0.1,1\n0,0.")  # cut off in a row
+    fit(start("it"))
+    said = "it has no checkpoint yet: it starts from its beginning, and what its metrics.csv has is written anew"
+    assert said in capsys.readouterr().err
+    assert_same_run(run.folder, unbroken())
 
 
 def test_a_checkpoint_of_another_model_is_refused_before_data_is_loaded(

@@ -26,7 +26,28 @@ def test_training_stops_when_validation_gets_no_better(make: Any) -> None:
     fit(run)
     assert run.trainer.current_epoch == 3  # one that is the best so far, and two that are no better
     assert run.stopped_early is not None
-    assert run.stopped_early.startswith("Monitored metric val_acc did not improve in the last 2 records. Best score: ")
+    said = "Monitored metric val_acc did not improve in the last 2 validations. Best score: "
+    assert run.stopped_early.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("validated", "epochs", "last"),
+    [
+        ([], 3, 4),  # the first is the best so far
+        (["--trainer.check_val_every_n_epoch", "3"], 3, 6),
+        (["--trainer.check_val_every_n_epoch", "3"], 4, 9),  # a part of a validation is waited for
+        (["--trainer.val_check_interval", "2"], 2, 3),  # after the first of two in its epoch
+        (["--trainer.val_check_interval", "6", "--trainer.check_val_every_n_epoch", "null"], 2, 5),  # every 1.5 epochs
+    ],
+)
+def test_stopping_early_counts_epochs_however_often_they_are_validated(
+    validated: list[str], epochs: int, last: int, make: Any
+) -> None:
+    short = ["--trainer.max_epochs", "50", "--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "1"]
+    run = make("--early_stopping", str(epochs), *short, *validated)
+    run.model.recipe = run.model.recipe.__class__(learning_rate=1e-30)  # nothing is learned
+    fit(run)
+    assert run.trainer.current_epoch == last
 
 
 def test_early_stopping_looks_at_the_weights_that_are_exported(make: Any) -> None:

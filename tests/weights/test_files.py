@@ -2,7 +2,9 @@
 
 import argparse
 import contextlib
+import json
 import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +180,49 @@ def refused(path: Path, shapes_only: bool) -> None:
     """Read it: only a `ValueError` may come of it, or nothing where the damage does not show."""
     with contextlib.suppress(ValueError):
         read_tensors(path, shapes_only)
+
+
+def safetensors_file(header, data: bytes, length: int | None = None) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+def number(*offsets: int, shape=(2,)) -> dict:
+    return {"dtype": "F32", "shape": list(shape), "data_offsets": list(offsets)}
+
+
+BAD_SAFETENSORS = {
+    "cut off in its numbers": safetensors_file({"a": number(0, 8)}, bytes(7)),
+    "cut off in its header": safetensors_file({"a": number(0, 8)}, bytes(8))[:20],
+    "a header of 2^63 bytes": safetensors_file({"a": number(0, 8)}, bytes(8), length=2**63),
+    "a header longer than the file": safetensors_file({"a": number(0, 8)}, bytes(8), length=1000),
+    "offsets past the end": safetensors_file({"a": number(0, 8), "b": number(8, 16)}, bytes(8)),
+    "two tensors in one place": safetensors_file({"a": number(0, 8), "b": number(4, 12)}, bytes(12)),
+    "a shape of more numbers than there are": safetensors_file({"a": number(0, 8, shape=(3,))}, bytes(8)),
+    "a pickle": pickle.dumps(Bomb()),
+    "bytes behind the last tensor": safetensors_file({"a": number(0, 8)}, bytes(9)),
+    "a header that is no JSON": struct.pack("<Q", 9) + b"{'a': 1 }" + bytes(8),
+}
+
+
+@pytest.mark.parametrize("shapes_only", [False, True])
+@pytest.mark.parametrize("damage", list(BAD_SAFETENSORS))
+def test_damaged_safetensors_are_one_sentence_that_names_the_file(tmp_path, monkeypatch, damage, shapes_only):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(BAD_SAFETENSORS[damage])
+    with pytest.raises(
+        ValueError, match=r"weights\.safetensors \(\d+ bytes\) is damaged or not a safetensors file"
+    ) as error:
+        read_tensors(path, shapes_only)
+    assert len(str(error.value).splitlines()) == 1
+    assert not Path("exploded").exists()
+
+
+def test_safetensors_made_by_hand_are_read_where_nothing_is_wrong(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(safetensors_file({"a": number(0, 8)}, struct.pack("<2f", 3, 5)))
+    assert read_tensors(path)["a"].tolist() == [3, 5]
 
 
 @pytest.mark.parametrize("shapes_only", [False, True])

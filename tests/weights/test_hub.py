@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from vit.weights import load, parity
 from vit.weights.description import describe
+from vit.weights.sources import glance
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,52 @@ def test_what_is_not_in_the_cache_is_explained_with_the_way_to_get_it_offline(so
         FileNotFoundError, match=r"not in the cache and cannot be downloaded.*hf download \S+/\S+ --loc"
     ):
         load(source)
+
+
+class RunsCode:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+@pytest.mark.parametrize("source", ["timm/vit_tiny_patch16_224", "hf-hub:somebody/vit"])
+def test_code_in_published_weights_is_not_run_by_timm_or_by_us(cache, theirs, source):
+    repository = {"t": "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", "h": "somebody/vit"}[source[0]]
+    card = {"architecture": "vit_tiny_patch16_224", "num_classes": 1000, "pretrained_cfg": theirs.pretrained_cfg}
+    publish(cache, repository, {}, card)
+    (snapshot,) = cache.glob("models--*/snapshots/*")
+    (snapshot / "model.safetensors").unlink()
+    torch.save({**theirs.state_dict(), "beside": RunsCode(cache / "ran")}, snapshot / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"(hold more than tensors|holds getattr, which torch does not read).* code"):
+        load(source)
+    assert not (cache / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("content", [b"", b"no weights at all", b"\x10" + bytes(7) + b"{}"])
+def test_damaged_weights_of_timm_are_one_sentence(cache, name, content):
+    publish(cache, "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", {}, {})
+    (snapshot,) = cache.glob("models--*/snapshots/*")
+    (snapshot / "model.safetensors").unlink()
+    (snapshot / name).write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"the weights of timm/vit_tiny_patch16_224 are damaged or no weights \(\S.*\)"
+    ):
+        load("timm/vit_tiny_patch16_224")
+
+
+def test_a_glance_at_a_model_of_timm_finds_its_weights_under_either_name(cache, theirs):
+    with pytest.raises(FileNotFoundError, match="not in the cache and cannot be downloaded"):
+        glance("timm/vit_tiny_patch16_224")
+    publish(cache, "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", {}, {})
+    assert glance("timm/vit_tiny_patch16_224")[0].embed_dim == 192
+    (snapshot,) = cache.glob("models--*/snapshots/*")
+    (snapshot / "model.safetensors").rename(snapshot / "pytorch_model.bin")
+    config, card = glance("timm/vit_tiny_patch16_224")
+    assert (config.depth, card and card.preprocessing.crop_pct) == (12, 0.9)
 
 
 def test_weights_that_timm_does_not_have_are_refused_with_those_that_it_has():

@@ -53,7 +53,7 @@ def _announce(training: Run) -> None:
     for sentence in advice(training.config):
         say(f"warning: {sentence}", file=sys.stderr)
     if training.checkpoint is not None:
-        say(f"going on from {training.checkpoint}", flush=True)
+        say(f"going on from {training.checkpoint}, of step {training.from_step:,}", flush=True)
 
 
 def _conclude(training: Run, metrics: dict[str, float]) -> None:

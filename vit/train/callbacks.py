@@ -1,14 +1,15 @@
-"""What happens beside the training: a line an epoch for log files, the time it took, the finished model folder."""
+"""What happens beside the training: a line an epoch for log files, the time it took, an early end, the model folder."""
 
 from __future__ import annotations
 
+import math
 import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
 
 from vit.data.module import ImageDataModule
 from vit.nn import ViT
@@ -89,6 +90,29 @@ class Stopwatch(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop."""
         self._fit_end = time.perf_counter()
+
+
+class StopsEarly(EarlyStopping):
+    """Lightning's, whose patience counts validations; here it is epochs, however often those are validated."""
+
+    def __init__(self, monitor: str, epochs: int) -> None:
+        """End when `monitor` has not risen for so many epochs."""
+        super().__init__(monitor, mode="max", patience=epochs)
+        self.epochs = epochs
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Now it is known how many validations an epoch has; a part of one is waited for."""
+        self.patience = math.ceil(self.epochs * validations_an_epoch(trainer))
+
+
+def validations_an_epoch(trainer: L.Trainer) -> float:
+    """How often an epoch is validated, below 1 where not every one is; of a training that has begun."""
+    batches, between = trainer.num_training_batches, trainer.val_check_batch
+    if between is None or not math.isfinite(between) or not math.isfinite(batches):
+        return 1.0
+    if trainer.check_val_every_n_epoch is None:  # counted over the ends of epochs
+        return batches / between
+    return (batches // between) / trainer.check_val_every_n_epoch
 
 
 class SaveModelFolder(L.Callback):

@@ -14,6 +14,7 @@ from torch import nn
 from vit.nn import ViT, ViTConfig
 from vit.weights import LoadReport, ModelCard, load
 from vit.weights.card import differing
+from vit.weights.sources import glance
 
 LARGEST_RATE = 3e-4
 """Above it AdamW unlearns what was pretrained; peers fine-tune whole ViTs at 1e-5 to 1e-4."""
@@ -50,15 +51,15 @@ class Start:
 
 
 def starting_point(pretrained: str | None, architecture: str | None) -> Start:
-    """The architecture of pretrained weights, or the named one.
+    """The architecture of pretrained weights, by their headers alone, or the named one.
 
     Raises:
         FileNotFoundError, ValueError: as `vit.weights.load`.
     """
     if pretrained is None:
         return Start(config=ViTConfig.preset(architecture) if architecture else ViTConfig(), card=None)
-    loaded = load(pretrained, architecture)
-    return Start(config=loaded.model.config, card=loaded.card)
+    config, card = glance(pretrained, architecture)
+    return Start(config=config, card=card)
 
 
 def pretrained_network(config: ViTConfig, source: str, architecture: str | None) -> tuple[ViT, LoadReport]:

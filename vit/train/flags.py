@@ -31,7 +31,7 @@ def add_run_flags(parser: LightningArgumentParser) -> None:
         *_both("early-stopping"),
         type=int | None,
         default=None,
-        help="epochs without a better validation accuracy after which training ends",
+        help="epochs without a better validation accuracy after which training ends, however often they are validated",
     )
     parser.add_argument(
         "--compile", nargs="?", action=ActionYesNo, default=False, help="let torch.compile make the network faster"

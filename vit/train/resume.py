@@ -1,7 +1,7 @@
 """A run that is stopped or killed at any moment -> the same run, gone on with as if nothing had happened.
 
-`Resumable` saves `checkpoints/last.ckpt` before every validation, every so many minutes between two of them, and when
-the run is told to stop. Besides what Lightning saves there (weights, optimiser, schedule, counts, place
+`Resumable` saves `checkpoints/last.ckpt` before every validation, every so many minutes between two of them, when the
+run is told to stop, and at its end. Besides what Lightning saves there (weights, optimiser, schedule, counts, place
 in the data) it holds the random numbers and the sums of the epoch of every process, the number of rows of metrics.csv,
 and the time spent. On a CPU the finished weights are those of an unbroken run, to the bit.
 """
@@ -62,6 +62,7 @@ class Resumable(Checkpoint):
         self._saved_at = time.monotonic()
         self._saved_step = 0
         self._place: Place | None = None
+        self._saved_place: Place | None = None
         self._validation_is_due = self._within_step = False
         self._loaded: State | None = None
 
@@ -124,7 +125,10 @@ class Resumable(Checkpoint):
             _stop_if(wish)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the end, if that is not done."""
+        """Save the end, with the last epoch's validation behind it, so that a longer training does not repeat that."""
+        batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        if batches >= trainer.num_training_batches and self._saved_place != "between epochs":
+            self._saved_step = 0
         if trainer.global_step:
             self._save(trainer, "between epochs")
 
@@ -161,7 +165,7 @@ class Resumable(Checkpoint):
         self._place = place
         trainer.save_checkpoint(self.folder / FOLDER / LAST)
         self._place = None
-        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        self._saved_step, self._saved_place, self._saved_at = trainer.global_step, place, time.monotonic()
 
     # ---- what is saved
 

@@ -25,18 +25,19 @@ import lightning as L
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from vit.data.module import ImageDataModule
-from vit.train.callbacks import EpochLines, ProgressBar, SaveModelFolder, Stopwatch
+from vit.train.callbacks import EpochLines, ProgressBar, SaveModelFolder, StopsEarly, Stopwatch
 from vit.train.checkpoints import BEST, FOLDER, LAST, AtomicCheckpointIO, read_checkpoint
 from vit.train.classifier import Classifier
 from vit.train.differences import differences, in_words
 from vit.train.export import exported_network, monitored, whole
 from vit.train.flags import AUTO, RunParser, add_run_flags, of_run_folder, seconds
-from vit.train.folder import CONFIG, choose_folder, locked, missing_above, remove_if_untrained
+from vit.train.folder import CONFIG, locked, missing_above, remove_if_untrained
+from vit.train.going_on import choose_folder
 from vit.train.memory import keep_freed_memory
 from vit.train.metrics_file import MetricsFile
 from vit.train.processes import decided_by_first, disconnect_at_exit
@@ -116,6 +117,7 @@ class Run(LightningCLI):
         decided = json.loads(decided_by_first(self._decide, self.config.trainer.num_nodes))
         self.folder, self.is_new = Path(decided["folder"]), decided["is_new"]
         self.checkpoint = Path(decided["checkpoint"]) if decided["checkpoint"] else None
+        self.from_step = decided["step"]
         self.config.seed_everything = decided["seed"]
 
     def _decide(self) -> str:
@@ -129,6 +131,7 @@ class Run(LightningCLI):
                 "folder": str(chosen.path),
                 "is_new": chosen.is_new,
                 "checkpoint": str(chosen.checkpoint) if chosen.checkpoint else None,
+                "step": chosen.step,
                 "seed": self.config.seed_everything,
             }
         )
@@ -166,7 +169,11 @@ class Run(LightningCLI):
         """Why, if `--early-stopping` or another such callback ended the training."""
         stops = self.trainer.early_stopping_callbacks
         reasons = [each.stopping_reason_message for each in stops if each.stopping_reason_message]
-        return reasons[0].removesuffix(" Signaling Trainer to stop.") if reasons else None
+        return (
+            reasons[0].removesuffix(" Signaling Trainer to stop.").replace("records", "validations")
+            if reasons
+            else None
+        )
 
     def seed(self) -> None:
         """Start all random numbers from the run's seed: before building, and again before training.
@@ -212,7 +219,7 @@ class Run(LightningCLI):
         if self.config.early_stopping is not None:
             if not validates:
                 raise ValueError("early_stopping needs validation, and trainer.limit_val_batches=0 leaves it out.")
-            callbacks.append(EarlyStopping(best_by, mode="max", patience=self.config.early_stopping))
+            callbacks.append(StopsEarly(best_by, self.config.early_stopping))
         if sys.stdout.isatty() and config.get("enable_progress_bar") is not False:
             callbacks.append(ProgressBar(refresh_rate=5))
         else:
@@ -229,7 +236,7 @@ class Run(LightningCLI):
         if asked_for is False:
             return []
         if asked_for in (None, True):
-            return [MetricsFile(self.folder), *tensorboard(self.folder, self.checkpoint)]
+            return [MetricsFile(self.folder), *tensorboard(self.folder, self.from_step)]
         return [MetricsFile(self.folder), *_as_list(asked_for)]
 
     def _save_config(self) -> None:
@@ -313,13 +320,13 @@ def require_fit(model: Classifier, checkpoint: str) -> None:
         raise ValueError(f"{checkpoint} is a checkpoint of another model: {in_words(changed)}.")
 
 
-def tensorboard(folder: Path, checkpoint: Path | None) -> list[Logger]:
-    """A logger for TensorBoard where that is installed; it hides what was logged after the checkpoint to go on from."""
+def tensorboard(folder: Path, from_step: int) -> list[Logger]:
+    """A logger for TensorBoard where that is installed; it hides what was logged after the step to go on from."""
     if find_spec("tensorboard") is None:
         return []
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    purge = None if checkpoint is None else read_checkpoint(checkpoint)["global_step"]
+    purge = from_step or None
     return [TensorBoardLogger(folder, name="", version="", sub_dir="tensorboard", purge_step=purge)]
 
 

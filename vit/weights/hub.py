@@ -5,10 +5,12 @@ Imports huggingface_hub and timm only when it is asked to.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vit.weights.card import ModelCard, card_from_json
@@ -48,6 +50,35 @@ def download_timm(name: str) -> tuple[dict[str, Tensor], ModelCard]:
     return pretrained_timm(name).state_dict(), card
 
 
+def fetch_timm(name: str) -> ModelCard:
+    """The card of timm's pretrained NAME or NAME.TAG, whose weights are now in the cache, unread.
+
+    Raises:
+        FileNotFoundError: not in the cache and cannot be downloaded; how to get it offline is said.
+        ValueError: timm has no such model or weights, or the model is no plain ViT.
+    """
+    import timm
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
+
+    card = card_of_timm(name)
+    published = timm.get_pretrained_cfg(name)
+    repository = (published and published.hf_hub_id) or ""
+    for file in (WEIGHTS, "pytorch_model.bin") if repository else ():  # in the order in which timm looks for them
+        try:
+            hf_hub_download(repository, file)
+        except RemoteEntryNotFoundError:
+            continue
+        except LocalEntryNotFoundError as error:
+            if file != WEIGHTS:
+                raise _not_downloaded(f"timm/{name}", repository, error) from None
+        except HfHubHTTPError as error:
+            raise _not_downloaded(f"timm/{name}", repository, error) from None
+        else:
+            break
+    return card
+
+
 def card_of_timm(name: str) -> ModelCard:
     """What timm itself knows about its pretrained weights NAME or NAME.TAG; nothing is downloaded.
 
@@ -70,6 +101,7 @@ def pretrained_timm(name: str) -> nn.Module:
 
     Raises:
         FileNotFoundError: not in the cache and cannot be downloaded; how to get it offline is said.
+        ValueError: what is in the cache is damaged, or could run code.
     """
     import timm
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -80,6 +112,15 @@ def pretrained_timm(name: str) -> nn.Module:
         published = timm.get_pretrained_cfg(name)
         repository = published and published.hf_hub_id
         raise _not_downloaded(f"timm/{name}", repository or f"timm/{name}", error) from None
+    except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, KeyError) as error:
+        if "Unsupported globals" in str(error):
+            raise ValueError(
+                f"the weights of timm/{name} hold more than tensors, which could run code; timm does not read them."
+            ) from None
+        # torch's and timm's own words recommend to read it without weights_only
+        said = "" if "weights_only" in str(error) else str(error).partition("\n")[0].rstrip(".")
+        reason = said or type(error).__name__
+        raise ValueError(f"the weights of timm/{name} are damaged or no weights ({reason}).") from None
 
 
 def _card_of_timm(published: Mapping[str, Any]) -> dict[str, Any]:

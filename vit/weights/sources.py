@@ -20,7 +20,7 @@ from vit.weights.adapt import adapt
 from vit.weights.card import ModelCard
 from vit.weights.files import READERS, read_tensors
 from vit.weights.folder import find_weights, read_card
-from vit.weights.hub import download_folder, download_timm
+from vit.weights.hub import download_folder, download_timm, fetch_timm
 from vit.weights.layouts import recognise
 from vit.weights.likeness import config_of_file, difference, fitting_presets, likeness, skeleton
 from vit.weights.report import LoadReport
@@ -111,11 +111,39 @@ def load(
     return Loaded(model=model, card=found.card and found.card.for_config(wanted), report=report)
 
 
-def _find(source: str | os.PathLike[str], architecture: str | ViTConfig | None, changes: Mapping[str, Any]) -> Found:
+def glance(
+    source: str | os.PathLike[str], architecture: str | ViTConfig | None = None
+) -> tuple[ViTConfig, ModelCard | None]:
+    """The architecture of `source` and what it says about itself, from its headers: no weights are read.
+
+    Of `timm/NAME`, whose weights are fetched into the hub's cache, timm's own registry tells both.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load`, as far as headers show it.
+    """
+    name = os.fspath(source)
+    if name.startswith("timm/") and architecture is None and not Path(source).is_dir():
+        card = fetch_timm(name.removeprefix("timm/"))
+        return card.config, card
+    found = _find(source, architecture, {}, shapes_only=True)
+    expected = skeleton(found.config).state_dict()
+    ours = from_timm(adapt(found.state, found.config, found.config, new_head=False).state)
+    parameters = {name for name, _ in skeleton(found.config).named_parameters()}
+    computed = {name: tensor for name, tensor in expected.items() if name not in parameters}
+    _require_fit(expected, computed | ours, name, found.state)
+    return found.config, found.card
+
+
+def _find(
+    source: str | os.PathLike[str],
+    architecture: str | ViTConfig | None,
+    changes: Mapping[str, Any],
+    shapes_only: bool = False,
+) -> Found:
     """The tensors and the architecture of a source."""
     path, name = Path(source), os.fspath(source)
     if path.is_file() or path.suffix in READERS:
-        return _find_in_file(path, architecture, changes)
+        return _find_in_file(path, architecture, changes, shapes_only)
     if architecture is not None:
         raise ValueError(f"{name} says itself what architecture it has; leave out architecture={architecture!r}.")
     if name.startswith("timm/") and not path.is_dir():
@@ -124,7 +152,7 @@ def _find(source: str | os.PathLike[str], architecture: str | ViTConfig | None, 
     if name.startswith("hf-hub:"):
         path = download_folder(name.removeprefix("hf-hub:"))
     card, weights = read_card(path), find_weights(path)
-    recognised = recognise(read_tensors(weights), weights, card.config)
+    recognised = recognise(read_tensors(weights, shapes_only), weights, card.config)
     return Found(
         state=recognised.state,
         config=card.config,
@@ -134,10 +162,12 @@ def _find(source: str | os.PathLike[str], architecture: str | ViTConfig | None, 
     )
 
 
-def _find_in_file(path: Path, architecture: str | ViTConfig | None, changes: Mapping[str, Any]) -> Found:
+def _find_in_file(
+    path: Path, architecture: str | ViTConfig | None, changes: Mapping[str, Any], shapes_only: bool
+) -> Found:
     """The tensors of a file, with the architecture that the caller names."""
     named = ViTConfig.preset(architecture) if isinstance(architecture, str) else architecture
-    recognised = recognise(read_tensors(path), path, named)
+    recognised = recognise(read_tensors(path, shapes_only), path, named)
     if named is None:
         fitting = fitting_presets(recognised.state)
         raise ValueError(
@@ -174,10 +204,16 @@ def _build(
         # a head and buffers, which are computed from the configuration, are the same at any depth
         fresh = ViT(dataclasses.replace(config, depth=1)).state_dict()
         ours |= {name: fresh[name] for name in lacking}
-    if problem := difference(model.state_dict(), ours):
+    _require_fit(model.state_dict(), ours, source, state)
+    model.load_state_dict({name: tensor.float().contiguous() for name, tensor in ours.items()}, assign=True)
+    return model.eval(), initialised
+
+
+def _require_fit(
+    expected: Mapping[str, Tensor], ours: Mapping[str, Tensor], source: str, state: Mapping[str, Tensor]
+) -> None:
+    if problem := difference(expected, ours):
         raise ValueError(
             f"{source} does not fit: {problem}. {likeness(state)} Another head, image size and number of channels are "
             "adapted where num_classes, image_size and in_channels ask for it."
         )
-    model.load_state_dict({name: tensor.float().contiguous() for name, tensor in ours.items()}, assign=True)
-    return model.eval(), initialised
