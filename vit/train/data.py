@@ -32,7 +32,7 @@ class DataOfRun(Run):
         """As of a run, but no folder: nothing is written, and nothing gone on with."""
         seed = self.config.seed_everything
         seed = secrets.randbelow(2**32) if seed is True else seed
-        return json.dumps({"folder": "", "is_new": False, "checkpoint": None, "seed": seed})
+        return json.dumps({"folder": "", "is_new": False, "checkpoint": None, "step": 0, "seed": seed})
 
     def instantiate_classes(self) -> None:
         """Build the data as Lightning would: the flags of the rest are parsed and hold no more."""
