@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from vit.data.augment import Augmentation
+from vit.data.decode import UnreadableImageError
 from vit.data.module import ImageDataModule
 from vit.data.preprocess import load_image, normalise, unnormalise
-from vit.data.show import batch, draws, figure_of_batch, figure_of_draws, original, settings
+from vit.data.show import batch, draws, figure_of_batch, figure_of_draws, original, readable, settings
+from vit.data.sources.labelled import name_of
 
 MakeFolder = Callable[..., Path]
 
@@ -60,6 +63,37 @@ def test_originals_of_files_are_as_validation_sees_them(folder_of_classes: MakeF
     path = data.train.images[4]
     assert isinstance(path, Path)
     assert torch.equal(original(data, 4), load_image(path, data.preprocessing))
+
+
+def test_damaged_images_are_left_out_where_training_skips_them(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["cat", "dog"], "val": ["cat"]})
+    (root / "train/cat/1.png").write_bytes(b"no image")
+    flags: dict[str, Any] = {"root": str(root), "image_size": 6, "batch_size": 6, "num_workers": 0}
+    data = ImageDataModule("folder", **flags, on_error="skip")
+    drawn = batch(data)
+    assert len(readable(data, drawn, 4)[0]) == 4
+    samples, errors = readable(data, drawn, 6)
+    for sample in samples:  # and nobody has its neighbour's place
+        assert torch.equal(sample.pixels, original(data, sample.place))
+    assert {sample.place for sample in samples} == {0, 2, 3, 4, 5}
+    assert [str(error) for error in errors] == [
+        f"{root / 'train/cat/1.png'}: not an image, or damaged beyond recognition."
+    ]
+    with pytest.raises(UnreadableImageError, match=r"1\.png"):
+        draws(data, 1, 3)
+    strict = ImageDataModule("folder", **flags)
+    with pytest.raises(UnreadableImageError, match=r"1\.png"):
+        readable(strict, batch(strict), 6)
+
+
+def test_a_batch_of_damaged_images_alone_is_an_error(folder_of_classes: MakeFolder) -> None:
+    root = folder_of_classes({"train": ["cat", "dog"], "val": ["cat"]})
+    data = ImageDataModule("folder", root=str(root), image_size=6, batch_size=2, num_workers=0, on_error="skip")
+    samples = batch(data)
+    for sample in samples:
+        Path(name_of(data.train.images, sample.place)).write_bytes(b"")
+    with pytest.raises(UnreadableImageError, match=r"no image of this batch can be read; the first of them: .*\.png"):
+        readable(data, samples, 2)
 
 
 def test_what_is_set_is_in_the_title() -> None:

@@ -121,7 +121,9 @@ def show(arguments: list[str]) -> int:
 
     title = f"source {run.config.data.source}, {data.batch_size} images a batch: {showing.settings(data)}"
     if args.same is None:
-        samples = showing.batch(data)[: args.images]
+        samples, errors = showing.readable(data, showing.batch(data), args.images)
+        for error in errors:
+            print(f"note: left out, and another image shown in its place in training: {error}", file=sys.stderr)
         figure = showing.figure_of_batch(data, samples, title)
     else:
         samples = showing.draws(data, args.same, args.images)

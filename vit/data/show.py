@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vit.data.augment import Augmentation
+from vit.data.decode import UnreadableImageError
 from vit.data.module import ImageDataModule
 from vit.data.preprocess import load_image, unnormalise
 from vit.lettering import drawable, lettering
@@ -50,6 +51,30 @@ def batch(data: ImageDataModule) -> list[Sample]:
     return next(_batches(data, [(0, 0)]))
 
 
+def readable(data: ImageDataModule, samples: Iterable[Sample], number: int) -> tuple[list[Sample], list[Exception]]:
+    """The first so many samples of which the original can be read, and what is wrong with those left out before them.
+
+    In the place of a damaged original training shows another image, which is not what it would be drawn below.
+
+    Raises:
+        UnreadableImageError: an original is damaged, and `data.on_error` is error; or there are none but damaged ones.
+    """
+    kept, errors = list[Sample](), list[Exception]()
+    for sample in samples:
+        if len(kept) == number:
+            break
+        try:
+            original(data, sample.place)
+            kept.append(sample)
+        except (UnreadableImageError, FileNotFoundError, PermissionError) as error:
+            if data.on_error == "error":
+                raise
+            errors.append(error)
+    if not kept:
+        raise UnreadableImageError(f"no image of this batch can be read; the first of them: {errors[0]}")
+    return kept, errors
+
+
 def draws(data: ImageDataModule, place: int, number: int) -> list[Sample]:
     """One training image as the model gets it in one epoch after another.
 
@@ -60,9 +85,11 @@ def draws(data: ImageDataModule, place: int, number: int) -> list[Sample]:
 
     Raises:
         ValueError: there is no such image, or it does not come that often.
+        UnreadableImageError: it is damaged.
     """
     if not 0 <= place < len(data.train):
         raise ValueError(f"there is no training image {place}; they are 0 to {len(data.train) - 1}.")
+    original(data, place)
     order = data.train_dataloader().order
     comes = (
         (epoch, row)
@@ -116,7 +143,11 @@ def figure_of_draws(data: ImageDataModule, samples: Sequence[Sample], title: str
 
 
 def original(data: ImageDataModule, place: int) -> UInt8[Tensor, "c h w"]:
-    """A training image as validation would see it: resized and cropped in the middle, nothing at random."""
+    """A training image as validation would see it: resized and cropped in the middle, nothing at random.
+
+    Raises:
+        FileNotFoundError, UnreadableImageError: as `read_image`.
+    """
     images = data.train.images
     return images[place] if isinstance(images, Tensor) else load_image(images[place], data.preprocessing)
 
@@ -132,8 +163,8 @@ def settings(data: ImageDataModule) -> str:
 
 def _batches(data: ImageDataModule, rows: Iterable[tuple[int, int]]) -> Iterator[list[Sample]]:
     """The training batches of some (epoch, number in it), through all that training puts them through."""
+    loader = data.train_dataloader()
     for epoch, number in rows:
-        loader = data.train_dataloader()
         loader.load_state_dict({**loader.state_dict(), "epoch": epoch, "batches": number})
         images, targets = data.on_after_batch_transfer(next(iter(loader)), 0)
         places = loader.order.epoch(epoch)[0][number].tolist()
@@ -142,7 +173,7 @@ def _batches(data: ImageDataModule, rows: Iterable[tuple[int, int]]) -> Iterator
             Sample(place, one, _named(target, data.classes))
             for place, one, target in zip(places, pixels, targets.cpu(), strict=True)
         ]
-    data.teardown()
+    loader.close()
 
 
 def _class_of(data: ImageDataModule, place: int) -> str:
