@@ -147,8 +147,8 @@ def _sharpness(images: Images, operations: Tensor, magnitudes: Tensor) -> Images
 def _grey(images: Images) -> Float[Tensor, "b 1 h w"]:
     if images.shape[1] == 1:
         return images.float()
-    weights = torch.tensor([0.2989, 0.587, 0.114], device=images.device)
-    return einsum(images.float(), weights, "b c h w, c -> b h w")[:, None].floor_()
+    red, green, blue = rearrange(images.float(), "b c h w -> c b 1 h w")
+    return red.mul(0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114).floor_()
 
 
 def _posterize(images: Images, operations: Tensor, magnitudes: Tensor) -> Images:

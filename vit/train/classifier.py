@@ -219,7 +219,9 @@ class Classifier(L.LightningModule):
         return data.names_of_batch() if isinstance(data, ImageDataModule) else str
 
     def _learning_rate(self) -> float:
-        """The highest of all groups: the head's, where layers have rates of their own."""
+        """The highest of all groups: the head's, where layers have rates of their own; unknown where nobody trains."""
+        if self._trainer is None:
+            return math.nan
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         return max(group["lr"] for group in optimizer.param_groups)
