@@ -7,13 +7,17 @@ driver.
 
 from __future__ import annotations
 
+import dataclasses
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
@@ -21,6 +25,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from vit.data.augment import Augmentation
 from vit.data.held import HeldReader
 from vit.data.mix import mix_batch
+from vit.data.module import ImageDataModule
 from vit.data.on_device import augment_batch
 from vit.data.order import BatchKey, Order
 from vit.explain import explain
@@ -28,6 +33,7 @@ from vit.explain.methods import METHODS
 from vit.nn import ViT, ViTConfig
 from vit.train.classifier import Classifier
 from vit.train.recipe import Recipe
+from vit.train.run import quieten
 
 ANOTHER = torch.device("meta")
 
@@ -181,6 +187,54 @@ def test_a_training_step_does_not_wait_for_the_device(waits: list[str]) -> None:
         schedule.step()
     assert waits == []
     assert not torch.equal(brought_back(classifier.network.head.weight), before)  # pyright: ignore
+
+
+class _Waits(L.Callback):
+    """Where the processor waited in the steps of training, all told."""
+
+    def __init__(self, waits: list[str]) -> None:
+        self.waits, self.in_steps, self.steps = waits, list[str](), 0
+        self.devices = set[torch.device]()
+
+    def on_train_epoch_start(self, *_: object) -> None:
+        self.waits.clear()
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, *_: object) -> None:
+        self.devices |= {parameter.device for parameter in module.parameters()}
+        self.steps += 1
+        self.in_steps += self.waits
+        self.waits.clear()
+
+
+class _NothingToSetUp(CPUAccelerator):
+    def setup_device(self, device: torch.device) -> None:
+        pass
+
+
+def test_lightning_trains_on_the_device_and_waits_for_it_in_no_step(
+    waits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = Augmentation(policy="randaugment", shift=1, erase=0.2, mixup=0.8)
+    quieten()
+    data = ImageDataModule("digits", image_size=8, batch_size=100, augmentation=changes, hold_on_device=True)
+    monkeypatch.setattr("vit.train.classifier.fused_is_faster", lambda *_: False)  # there is no such kernel for `meta`
+    classifier = Classifier(dataclasses.replace(SHAPE, in_channels=1, num_classes=10), Recipe(ema_decay=0.9))
+    watch = _Waits(waits)
+    trainer = L.Trainer(
+        max_epochs=2,
+        strategy=SingleDeviceStrategy(ANOTHER, _NothingToSetUp()),
+        gradient_clip_val=1.0,
+        callbacks=[watch],
+        **{f"enable_{name}": False for name in ("checkpointing", "progress_bar", "model_summary")},
+        logger=False,
+    )
+    trainer.fit(classifier, data)
+    assert watch.steps == 2 * 12
+    assert watch.in_steps == []
+    assert watch.devices == {ANOTHER}
+    assert set(trainer.callback_metrics) == {
+        *("train_loss", "train_acc_mixed", "val_loss", "val_acc", "val_loss_ema", "val_acc_ema")
+    }
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -70,16 +70,12 @@ def to_picture(pixels: UInt8[Tensor, "c h w"]) -> Image.Image:
 
 def normalise(images: UInt8[Tensor, "b c h w"], spec: Preprocessing) -> Float[Tensor, "b c h w"]:
     """Pixels to zero mean and unit variance by the model's own numbers, on the device where they are."""
-    mean = torch.tensor(spec.mean, device=images.device)
-    std = torch.tensor(spec.std, device=images.device)
-    return (images / 255 - rearrange(mean, "c -> c 1 1")) / rearrange(std, "c -> c 1 1")
+    return (images / 255 - _of_channels(spec.mean, images)) / _of_channels(spec.std, images)
 
 
 def unnormalise(images: Float[Tensor, "b c h w"], spec: Preprocessing) -> UInt8[Tensor, "b c h w"]:
     """What `normalise` was given, for looking: pixels from 0 to 255."""
-    mean = torch.tensor(spec.mean, device=images.device)
-    std = torch.tensor(spec.std, device=images.device)
-    pixels = images * rearrange(std, "c -> c 1 1") + rearrange(mean, "c -> c 1 1")
+    pixels = images * _of_channels(spec.std, images) + _of_channels(spec.mean, images)
     return (255 * pixels).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -90,3 +86,8 @@ def load_image(path: str | os.PathLike[str] | EncodedImage, spec: Preprocessing)
         FileNotFoundError, UnreadableImageError: as `read_image`.
     """
     return to_tensor(fit(read_image(path, spec.channels), spec))
+
+
+def _of_channels(values: tuple[float, ...], images: Tensor) -> Float[Tensor, "c 1 1"]:
+    """One number a channel, where the images are; made on the device itself it would wait for all that is under way."""
+    return rearrange(torch.tensor(values).to(images.device, non_blocking=True), "c -> c 1 1")
