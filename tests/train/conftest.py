@@ -32,13 +32,23 @@ class Copy:
         self.said = os.fdopen(ours)
         self.is_dead = False
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not come to its end yet; if it has, that is not known afterwards."""
+        return os.waitpid(self.pid, os.WNOHANG) == (0, 0)
+
+    def ended(self) -> int:
+        """Wait for its end; the exit code."""
+        _, status = os.waitpid(self.pid, 0)
+        self.is_dead = True
+        return os.waitstatus_to_exitcode(status)
+
     def kill(self) -> None:
         """As `kill -9`, and wait until it is dead."""
         if not self.is_dead:
             os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            self.said.close()
-            self.is_dead = True
+            self.ended()
+        self.said.close()
 
 
 @pytest.fixture

@@ -2,14 +2,20 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
+import torch
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
 from vit.cli import main
+from vit.train import processes, signals
 from vit.train.checkpoints import LAST, read_checkpoint
+from vit.train.processes import decided_by_first
 from vit.train.run import Run
 from vit.train.signals import Stopped, StopSignals
 from vit.train.story import read_story
@@ -93,3 +99,85 @@ def test_before_training_a_signal_stops_at_once_and_leaves_no_folder(tmp_path: P
         signals.training = True
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.wish == 143
+
+
+WAITING = 0.5
+"""Seconds after which a process has come to a wait in torch, where Python calls no handler of a signal."""
+
+
+@pytest.mark.parametrize(("number", "code", "by"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")])
+def test_a_process_that_waits_for_others_to_connect_ends(
+    number: int, code: int, by: str, copy_of_process: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "PATIENCE", 0.1)
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
+
+    def connect(say: Callable[[str], object]) -> None:
+        os.environ |= address
+        with StopSignals(say):
+            say("waiting")
+            torch.distributed.init_process_group("gloo", rank=0, world_size=2)
+
+    process = copy_of_process(connect)
+    assert process.said.readline() == "waiting\n"
+    time.sleep(WAITING)
+    os.kill(process.pid, number)
+    assert process.said.readline() == f"by {by}, while waiting for other processes\n"
+    assert process.ended() == code
+
+
+@pytest.mark.parametrize("other", ["is not there", "leaves before it connects"])
+def test_a_run_that_waits_for_another_machine_ends_and_leaves_no_folder(
+    other: str,
+    tiny_run: list[str],
+    tmp_path: Path,
+    copy_of_process: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(signals, "PATIENCE", 0.1)
+    monkeypatch.delenv(processes.DECIDED, raising=False)
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
+    folder = tmp_path / "runs" / "it"
+    flags = ["--output", str(folder.parent), "--name", "it", "--trainer.num_nodes", "2", "--trainer.devices", "1"]
+
+    def train(say: Callable[[str], object]) -> None:
+        os.environ |= {**address, "NODE_RANK": "0"}
+        for stream in ("sys.stdout", "sys.stderr"):
+            monkeypatch.setattr(stream, Says(say))
+        os._exit(main(["fit", *tiny_run, *flags, "--trainer.strategy", "ddp"]))
+
+    def hear(say: Callable[[str], object]) -> None:
+        os.environ |= {**address, "NODE_RANK": "1"}
+        decided_by_first(str, num_nodes=2)
+        say("heard")
+
+    first = copy_of_process(train)
+    if other == "is not there":
+        while not folder.exists() and first.is_alive:
+            time.sleep(0.01)
+    else:
+        assert copy_of_process(hear).said.readline() == "heard\n"
+        assert any("images to train on" in line for line in first.said)
+    time.sleep(WAITING)
+    os.kill(first.pid, signal.SIGTERM)
+    assert (
+        "stopped by SIGTERM, while waiting for other processes: nothing was saved; no step was taken.\n" in first.said
+    )
+    assert first.ended() == 143
+    assert not folder.parent.exists()
+
+
+class Says:
+    """A stream that hands on what is printed to it."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self.say = say
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            self.say(text.rstrip())
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool:
+        return False

@@ -17,9 +17,11 @@ def run(arguments: list[str]) -> int:
     flags = Flags(arguments)
     if flags.config.seeds < 1:
         raise ValueError(f"--seeds {flags.config.seeds} must be at least 1.")
-    if flags.config.seeds > 1:
-        return _train_seeds(plan_seeds(arguments, flags))
-    return _train(Run(arguments))
+    try:
+        return _train_seeds(plan_seeds(arguments, flags)) if flags.config.seeds > 1 else _train(Run(arguments))
+    except Stopped as stop:  # while the run was being built
+        print(f"stopped {stop}: nothing was saved; no step was taken.", file=sys.stderr)
+        return stop.exit_code
 
 
 def _train(training: Run) -> int:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import secrets
 import shlex
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -61,6 +63,9 @@ class Run(LightningCLI):
     model: Classifier
     datamodule: ImageDataModule
 
+    is_new = False
+    """Whether the run's folder was made by this start."""
+
     made: Sequence[Path] = ()
     """Folders above the run's that were made for it, the innermost first."""
 
@@ -74,7 +79,7 @@ class Run(LightningCLI):
         self.command = shlex.join(["vit", "fit", *args])
         self.epoch_lines = epoch_lines
         self.stopwatch = Stopwatch()
-        self.signals = StopSignals()
+        self.signals = StopSignals(self._abandon)
         args = of_run_folder(args)
         quieten()
         super().__init__(
@@ -114,7 +119,12 @@ class Run(LightningCLI):
         self.every = seconds("checkpoint_every", self.config.checkpoint_every)
         check_flags(self.config)
         self.config.model.pretrained = absolute(self.config.model.pretrained)
-        decided = json.loads(decided_by_first(self._decide, self.config.trainer.num_nodes))
+        try:
+            with self.signals:  # other machines may have to be waited for
+                decided = json.loads(decided_by_first(self._decide, self.config.trainer.num_nodes))
+        except BaseException:
+            self.take_back()
+            raise
         self.folder, self.is_new = Path(decided["folder"]), decided["is_new"]
         self.checkpoint = Path(decided["checkpoint"]) if decided["checkpoint"] else None
         self.from_step = decided["step"]
@@ -126,6 +136,7 @@ class Run(LightningCLI):
             self.config.seed_everything = secrets.randbelow(2**32)
         self.made = missing_above(Path(self.config.output) / (self.config.name or "run"))
         chosen = choose_folder(self.values(), warn)
+        self.folder, self.is_new = chosen.path, chosen.is_new
         return json.dumps(
             {
                 "folder": str(chosen.path),
@@ -140,6 +151,16 @@ class Run(LightningCLI):
         """Take the run's folder away again if it is new and no step has left anything in it."""
         if self.is_new:
             remove_if_untrained(self.folder, self.made)
+
+    def _abandon(self, why: str) -> None:
+        """End in order where a signal comes while other processes are waited for, and then the process ends at once."""
+        trainer: L.Trainer | None = getattr(self, "trainer", None)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print(f"stopped {why}: nothing was saved; no step was taken.", file=sys.stderr, flush=True)  # noqa: T201
+        if trainer is not None and trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(signal.SIGTERM)  # the processes that this one has started
+        if trainer is None or trainer.is_global_zero:
+            self.take_back()
 
     def values(self) -> dict[str, Any]:
         """The config as plain values."""
@@ -169,11 +190,9 @@ class Run(LightningCLI):
         """Why, if `--early-stopping` or another such callback ended the training."""
         stops = self.trainer.early_stopping_callbacks
         reasons = [each.stopping_reason_message for each in stops if each.stopping_reason_message]
-        return (
-            reasons[0].removesuffix(" Signaling Trainer to stop.").replace("records", "validations")
-            if reasons
-            else None
-        )
+        if not reasons:
+            return None
+        return reasons[0].removesuffix(" Signaling Trainer to stop.").replace("records", "validations")
 
     def seed(self) -> None:
         """Start all random numbers from the run's seed: before building, and again before training.
