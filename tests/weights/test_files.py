@@ -126,7 +126,7 @@ def test_a_file_without_tensors_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("beside", "named"),
     [
-        (Path("x"), r"pathlib\.\w+"),
+        (Path("x"), r"pathlib\.[\w.]+"),
         (np.float64(1), r"numpy\.\S+scalar"),
         (torch.nn.Linear(2, 3), r"torch\.nn\S+Linear"),
     ],
