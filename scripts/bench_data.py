@@ -19,11 +19,12 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
-from itertools import count
+from importlib.util import find_spec
+from itertools import count, product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
@@ -45,44 +46,75 @@ from vit.data.photographs import Photographs
 from vit.data.preprocess import normalise
 from vit.nn import Preprocessing, create_model
 
-PHOTOGRAPHS, SMALL, BATCH = 48, 6400, 128
+PHOTOGRAPHS, SMALL, BATCH, HELD, DEPTH = 48, 6400, 128, 50_000, 9
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Pipeline = Callable[[], int]
 """One pass; the number of images that came."""
 
 
-def main() -> None:
-    """Measure, print and perhaps write the tables."""
+class Steps(NamedTuple):
+    """How a training step is measured."""
+
+    batches: tuple[int, ...]
+    """Images in a batch."""
+    steps: int
+    """Whose time is taken together."""
+    rounds: int
+    backend: str | None = None
+    """Of torch.compile, in bf16; None: not compiled, in fp32."""
+    by_difference: bool = False
+    """On a device that works while the processor does: what a step takes longer than one with the same batch again."""
+
+
+STEPS = {"cpu": Steps((128,), 1, 2), "cuda": Steps((128, 512), 50, 5, "inductor", by_difference=True)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print and perhaps write the tables, each as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, help="folder of photographs; without it they are made of noise")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where small images are held")
+    parser.add_argument("--no-compile", action="store_true", help="on a GPU, where no compiler is there")
     parser.add_argument("--output", type=Path, help="Markdown file for the tables")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
+    if args.rounds < 2:
+        parser.error(f"--rounds {args.rounds} must be at least 2, for quartiles")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda, but torch sees no GPU here")
     torch.set_num_threads(1)
-    device = torch.device(args.device)
-    tables = of_photographs(args.photographs, args.rounds) if device.type == "cpu" else []
-    tables += [
-        f"\n## Small images: 32 x 32, batches of {BATCH}, images/s\n",
-        table(take_turns(small_pipelines(device), args.rounds, device), "DataLoader, crop + flip"),
-        "\n## What loading takes of a training step of a ViT of 4.0 M parameters (patch 4, width 192, 9 blocks)\n",
-        *shares_of_a_step(device),
-    ]
-    report = "\n".join([heading(device), *tables])
-    print(report)
-    if args.output:
-        args.output.write_text(report + "\n", encoding="utf-8")
+    device, steps = torch.device(args.device), STEPS[args.device]
+    if args.no_compile:
+        steps = steps._replace(backend=None)
+    report = ""
+    for part in measured(device, args.photographs, args.rounds, steps):
+        print(part, flush=True)
+        report += part + "\n"
+        if args.output:
+            args.output.parent.mkdir(parents=True, exist_ok=True)
+            args.output.write_text(report, encoding="utf-8")
 
 
-def of_photographs(originals: Path | None, rounds: int) -> list[str]:
+def measured(device: torch.device, photographs: Path | None, rounds: int, steps: Steps) -> Iterator[str]:
+    """The report, part by part."""
+    yield heading(device, steps)
+    if device.type == "cpu":
+        yield of_photographs(photographs, rounds)
+    speeds = take_turns(small_pipelines(device), rounds, device)
+    yield f"## Small images: 32 x 32, batches of {BATCH}, images/s\n\n{table(speeds, 'DataLoader, crop + flip')}\n"
+    title = "## What loading takes of a training step of a ViT of 4.0 M parameters (patch 4, width 192, 9 blocks)"
+    yield f"{title}\n\n| images in a batch, changes | step, ms | of which loading |\n|---|--:|--:|"
+    yield from shares_of_a_step(device, steps)
+
+
+def of_photographs(originals: Path | None, rounds: int) -> str:
     """The table of files."""
     with tempfile.TemporaryDirectory() as folder:
         files = make_photographs(Path(folder), originals)
         size = sum(file.stat().st_size for file in files) / len(files) / 1024
-        return [
-            f"## Photographs: 500 x 375 JPEG of {size:.0f} KB to 224 x 224, images/s of one worker\n",
-            table(take_turns(photograph_pipelines(files), rounds, torch.device("cpu")), "timm"),
-        ]
+        title = f"## Photographs: 500 x 375 JPEG of {size:.0f} KB to 224 x 224, images/s of one worker"
+        speeds = take_turns(photograph_pipelines(files), rounds, torch.device("cpu"))
+        return f"{title}\n\n{table(speeds, 'timm')}\n"
 
 
 def make_photographs(folder: Path, originals: Path | None) -> list[Path]:
@@ -252,46 +284,41 @@ def table(speeds: dict[str, list[float]], baseline: str) -> str:
     return "\n".join(lines)
 
 
-def shares_of_a_step(device: torch.device) -> list[str]:
-    """What loading takes of a training step: of the time on a processor; on a GPU, of the time until it is done."""
-    settings: dict[str, Any] = {"image_size": 32, "patch_size": 4, "depth": 9, "num_classes": 10}
+def shares_of_a_step(device: torch.device, steps: Steps) -> Iterator[str]:
+    """What loading takes of a training step: of the processor's time, or of the time until the device is done."""
+    settings: dict[str, Any] = {"image_size": 32, "patch_size": 4, "depth": DEPTH, "num_classes": 10}
     torch.manual_seed(0)
-    on_gpu = device.type == "cuda"
     model = create_model("vit_tiny_patch16_224", **settings).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    if on_gpu:
-        model.compile(dynamic=False)
-    lines = ["| images in a batch, changes | step, ms | of which loading |", "|---|--:|--:|"]
-    for batch in (128, 512) if on_gpu else (128,):
-        for name, changes in CHANGES.items():
-            load = batches(Augmentation(shift=4, flip=0.5, **changes), batch, device)
-            ready = load()
+    if steps.backend is not None:
+        model.compile(dynamic=False, backend=steps.backend)
+    for batch, (name, changes) in product(steps.batches, CHANGES.items()):
+        load = batches(Augmentation(shift=4, flip=0.5, **changes), batch, device)
+        ready = load()
 
-            def train(make: Callable[[], tuple[torch.Tensor, torch.Tensor]], number: int) -> tuple[float, float]:
-                """Seconds a step, and of them those until the batch is there."""
-                loading, start = 0.0, clock(device)
-                for _ in range(number):
-                    before = time.process_time()
-                    images, targets = make()
-                    loading += time.process_time() - before
-                    with torch.autocast(device.type, torch.bfloat16, enabled=on_gpu):
-                        loss = torch.nn.functional.cross_entropy(model(images), targets)
-                    loss.backward()
-                    optimizer.step()
-                    optimizer.zero_grad()
-                return (clock(device) - start) / number, loading / number
+        def train(make: Callable[[], tuple[torch.Tensor, torch.Tensor]]) -> tuple[float, float]:
+            """Seconds a step, and of them those in which the processor made the batch."""
+            loading, start = 0.0, clock(device)
+            for _ in range(steps.steps):
+                before = time.process_time()
+                images, targets = make()
+                loading += time.process_time() - before
+                with torch.autocast(device.type, torch.bfloat16, enabled=steps.backend is not None):
+                    loss = torch.nn.functional.cross_entropy(model(images), targets)
+                loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            return (clock(device) - start) / steps.steps, loading / steps.steps
 
-            train(load, 50 if on_gpu else 1)
-            seconds, shares = [], []
-            for _ in range(5 if on_gpu else 2):
-                step, loading = train(load, 50 if on_gpu else 1)
-                if on_gpu:  # which works at both at a time: what a step takes longer than one with the same batch
-                    loading = step - train(lambda ready=ready: ready, 50)[0]
-                seconds.append(step)
-                shares.append(loading / step)
-            step, share = statistics.median(seconds), statistics.median(shares)
-            lines.append(f"| {batch}, {name} | {1e3 * step:.2f} | {share:.1%} |")
-    return lines
+        train(load)
+        seconds, shares = [], []
+        for _ in range(steps.rounds):
+            step, loading = train(load)
+            if steps.by_difference:
+                loading = step - train(lambda ready=ready: ready)[0]
+            seconds.append(step)
+            shares.append(loading / step)
+        yield f"| {batch}, {name} | {1e3 * statistics.median(seconds):.2f} | {statistics.median(shares):.1%} |"
 
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -309,7 +336,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 def batches(change: Augmentation, size: int, device: torch.device) -> Callable[[], tuple[torch.Tensor, torch.Tensor]]:
     """A function that makes the next training batch."""
-    images = torch.randint(0, 256, (50_000, 3, 32, 32), dtype=torch.uint8)
+    images = torch.randint(0, 256, (HELD, 3, 32, 32), dtype=torch.uint8)
     spec = Preprocessing(image_size=(32, 32), mean=MEAN, std=STD)
     reader = HeldReader(images, torch.arange(len(images)) % 10, device, change)
     order = Order(num_images=len(images), batch_size=size)
@@ -323,16 +350,17 @@ def batches(change: Augmentation, size: int, device: torch.device) -> Callable[[
     return load
 
 
-def heading(device: torch.device) -> str:
+def heading(device: torch.device, steps: Steps) -> str:
     """Where and with what it was measured."""
     versions = f"torch {torch.__version__}, torchvision {torchvision.__version__}, timm {timm.__version__}"
     if device.type == "cuda":
         where = f"`python scripts/bench_data.py --device cuda`, {torch.cuda.get_device_name(device)}, {versions}"
-        return f"# How fast images come on a GPU\n\n{where}. Steps in bf16, compiled.\n"
+        how = "fp32, not compiled" if steps.backend is None else "bf16, compiled"
+        return f"# How fast images come on a GPU\n\n{where}. Steps in {how}.\n"
+    quick = f"simplejpeg {version('simplejpeg')}" if find_spec("simplejpeg") else "no simplejpeg"
     return (
         f"# How fast images come\n\n`python scripts/bench_data.py`, one thread, {platform.machine()}, {versions},\n"
-        f"Pillow {Image.__version__}, simplejpeg {version('simplejpeg')}. CPU seconds of this process; other work "
-        "counts by the caches it takes.\n"
+        f"Pillow {Image.__version__}, {quick}. CPU seconds of this process; other work counts by the caches it takes.\n"
     )
 
 
