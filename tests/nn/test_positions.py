@@ -129,3 +129,21 @@ def test_resampling_lets_gradients_through() -> None:
     assert table.grad is not None
     # each new position is a weighted mean of the old ones, so all gradients together are one for each number
     torch.testing.assert_close(table.grad.sum(), torch.tensor(30.0))
+
+
+@pytest.mark.parametrize(("old", "new"), [((4, 1), (6, 1)), ((4, 2), (6, 1)), ((1, 4), (1, 6)), ((3, 1), (1, 1))])
+def test_one_column_of_patches_is_resampled_like_one_row(old: tuple[int, int], new: tuple[int, int]) -> None:
+    # torch's own antialiased resampling to one column repeats its first value on the CPU, and so does timm's
+    table = torch.randn(old[0] * old[1], 3)
+    on_its_side = rearrange(table, "(gh gw) d -> (gw gh) d", gh=old[0])
+    resampled = resample_pos_embed(on_its_side, (old[1], old[0]), (new[1], new[0]), 0)
+    torch.testing.assert_close(
+        resample_pos_embed(table, old, new, 0), rearrange(resampled, "(gw gh) d -> (gh gw) d", gh=new[0])
+    )
+
+
+def test_positions_are_resampled_in_float32_under_autocast_too() -> None:
+    table = torch.randn(1 + 6, 5)
+    expected = resample_pos_embed(table, (2, 3), (5, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(resample_pos_embed(table, (2, 3), (5, 4)), expected)

@@ -47,7 +47,7 @@ def test_resizing_keeps_a_frozen_table_frozen_and_a_fixed_one_fixed() -> None:
 
 def test_patch_dropout_keeps_whole_patches_and_the_prefix() -> None:
     tokens = torch.arange(2 * 12.0).reshape(2, 12, 1).expand(2, 12, 3)
-    kept = PatchDropout(0.5, num_prefix_tokens=2)(tokens)
+    kept, _ = PatchDropout(0.5, num_prefix_tokens=2)(tokens)
     assert kept.shape == (2, 7, 3)
     assert torch.equal(kept[:, :2], tokens[:, :2])
     for image, patches in zip(tokens, kept[:, 2:], strict=True):
@@ -58,12 +58,12 @@ def test_patch_dropout_keeps_whole_patches_and_the_prefix() -> None:
 
 def test_patch_dropout_keeps_one_patch_at_least_and_all_when_evaluating() -> None:
     dropout, tokens = PatchDropout(0.9, num_prefix_tokens=1), torch.rand(2, 4, 3)
-    assert dropout(tokens).shape == (2, 2, 3)
-    assert dropout.eval()(tokens) is tokens
+    assert dropout(tokens)[0].shape == (2, 2, 3)
+    assert dropout.eval()(tokens)[0] is tokens
 
 
 def test_patch_dropout_draws_for_every_image_and_every_patch_alike() -> None:
-    kept = PatchDropout(0.5, num_prefix_tokens=0).draw(torch.zeros(2000, 4, 1))
+    kept = PatchDropout(0.5, num_prefix_tokens=0).draw(2000, 4, torch.device("cpu"))
     counts = torch.bincount(kept.flatten(), minlength=4) / 2000
     # each patch stays in half of the images; 0.05 is 4.5 standard deviations of a mean of 2000 coins
     torch.testing.assert_close(counts, torch.full((4,), 0.5), atol=0.05, rtol=0)

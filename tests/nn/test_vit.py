@@ -362,6 +362,19 @@ def test_the_compiled_model_trains_as_the_plain_one() -> None:
     torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=1e-4)  # fused sums in another order
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_annotations_unchecked")
+def test_the_compiled_model_trains_on_images_of_several_sizes() -> None:
+    torch.compiler.reset()
+    model = build(depth=1, dynamic_image_size=True)
+    table = model.tokenizer.pos_embed
+    batches = images(), images(height=28), images(height=35, width=42)
+    plain = [torch.autograd.grad(model(batch).square().sum(), table) for batch in batches]
+    model.compile(fullgraph=True, backend="aot_eager")
+    compiled = [torch.autograd.grad(model(batch).square().sum(), table) for batch in batches]
+    torch.testing.assert_close(compiled, plain, atol=1e-5, rtol=1e-5)
+
+
 def test_the_model_trains_under_distributed_data_parallel() -> None:
     torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
@@ -423,6 +436,16 @@ def test_a_patch_that_is_not_shown_has_no_influence(options: dict[str, Any]) -> 
     kept = torch.tensor([[5, 0, 1, 2, 4], [0, 1, 3, 4, 5]])
     torch.testing.assert_close(model.encode_some(changed, kept), model.encode_some(batch, kept))
     assert not torch.allclose(model.encode(changed), model.encode(batch))
+
+
+@pytest.mark.parametrize("positions", ["learned", "rope2d", "rope2d_centred"])
+def test_training_with_patches_dropped_is_showing_the_others(positions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = build(positions=positions, patch_drop_rate=0.5).train(), images()
+    kept = torch.tensor([[5, 0, 2], [1, 3, 4]])
+    monkeypatch.setattr(model.patch_dropout, "draw", lambda *_: kept)
+    dropped = model.encode(batch)
+    torch.testing.assert_close(model.encode_some(batch, kept), dropped)
+    torch.testing.assert_close(model.eval().encode_some(batch, kept), dropped)
 
 
 def test_the_first_row_alone_is_the_model_of_an_image_that_has_no_other() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -146,23 +147,26 @@ class ViTConfig:
         for side, image, patch in zip(("height", "width"), self.image_hw, self.patch_hw, strict=True):
             _require(image > 0, f"image_size={self.image_size} has no {side}; it must be a positive number of pixels.")
             _require(patch > 0, f"patch_size={self.patch_size} has no {side}; it must be a positive number of pixels.")
-            _require(
-                image % patch == 0,
-                f"patch_size={self.patch_size} does not divide image_size={self.image_size}, so the image has no "
-                f"whole grid of patches; {_either(_divisors_near(image, patch))}.",
-            )
+            if image % patch:  # not by `_require`, since the sentence takes time
+                raise ValueError(
+                    f"patch_size={self.patch_size} does not divide image_size={self.image_size}, so the image has no "
+                    f"whole grid of patches; {_divisors_near(image, patch)}."
+                )
         for name in ("in_channels", "embed_dim", "depth", "num_heads"):
             value = getattr(self, name)
             _require(value > 0, f"{name}={value} must be at least 1.")
         _require(self.num_classes >= 0, f"num_classes={self.num_classes} must be 0 (features, no head) or more.")
-        _require(
-            self.embed_dim % self.num_heads == 0,
-            f"num_heads={self.num_heads} does not divide embed_dim={self.embed_dim}; "
-            f"{_either(_divisors_near(self.embed_dim, self.num_heads))}.",
-        )
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"num_heads={self.num_heads} does not divide embed_dim={self.embed_dim}; "
+                f"{_divisors_near(self.embed_dim, self.num_heads)}."
+            )
 
     def _check_numbers(self) -> None:
-        _require(self.mlp_ratio > 0, f"mlp_ratio={self.mlp_ratio} must be above 0; 4 is usual.")
+        _require(
+            math.isfinite(self.mlp_ratio) and self.mlp_hidden_dim > 0,
+            f"mlp_ratio={self.mlp_ratio} gives the MLP no hidden units to count; 4 is usual.",
+        )
         _require(self.num_register_tokens >= 0, f"num_register_tokens={self.num_register_tokens} must be 0 or more.")
         _require(self.norm_eps > 0, f"norm_eps={self.norm_eps} must be above 0; 1e-6 is usual.")
         _require(self.rope_temperature > 0, f"rope_temperature={self.rope_temperature} must be above 0; 100 is usual.")
@@ -199,11 +203,6 @@ class ViTConfig:
             not self.rotary or self.head_dim % 4 == 0,
             f"positions={self.positions!r} rotates pairs of channels by row and by column; embed_dim / num_heads="
             f"{self.head_dim} is no multiple of 4.",
-        )
-        _require(
-            not self.rotary or self.patch_drop_rate == 0,
-            f"patch_drop_rate={self.patch_drop_rate} leaves other patches out of every image, and positions="
-            f"{self.positions!r} rotates all images alike; learned and sincos2d positions allow it.",
         )
 
     @property
@@ -286,13 +285,10 @@ def _require(condition: bool, sentence: str) -> None:
         raise ValueError(sentence)
 
 
-def _divisors_near(whole: int, wanted: int) -> list[int]:
-    """The divisors of `whole` on either side of `wanted`."""
-    divisors = [n for n in range(1, whole + 1) if whole % n == 0]
-    below = [n for n in divisors if n < wanted]
-    above = [n for n in divisors if n > wanted]
-    return below[-1:] + above[:1]
-
-
-def _either(numbers: list[int]) -> str:
-    return f"{numbers[0]} does" if len(numbers) == 1 else f"{numbers[0]} and {numbers[1]} do"
+def _divisors_near(whole: int, wanted: int) -> str:
+    """A clause that names the divisors of `whole` on either side of `wanted`."""
+    divisors = sorted(
+        {n for small in range(1, math.isqrt(whole) + 1) if whole % small == 0 for n in (small, whole // small)}
+    )
+    near = [*[n for n in divisors if n < wanted][-1:], *[n for n in divisors if n > wanted][:1]]
+    return f"{' and '.join(map(str, near))} {'does' if len(near) == 1 else 'do'}"

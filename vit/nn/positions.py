@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from einops import pack, rearrange, repeat
+from einops import einsum, pack, rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -101,9 +101,22 @@ def resample_pos_embed(
     """
     prefix, patches = pos_embed[:num_prefix_tokens], pos_embed[num_prefix_tokens:]
     assert len(patches) == old_grid[0] * old_grid[1], f"{len(patches)} positions are no grid {old_grid}"
-    table = rearrange(patches.float(), "(gh gw) d -> 1 d gh gw", gh=old_grid[0])
-    table = F.interpolate(table, size=new_grid, mode="bicubic", antialias=True, align_corners=False)
-    return torch.cat([prefix, rearrange(table, "1 d gh gw -> (gh gw) d").to(prefix.dtype)])
+    table = rearrange(patches.float(), "(gh gw) d -> gh gw d", gh=old_grid[0])
+    down, across = (_resampling(old, new, table.device) for old, new in zip(old_grid, new_grid, strict=True))
+    with torch.autocast("cpu" if table.is_meta else table.device.type, enabled=False):
+        table = einsum(down, table, "new_h gh, gh gw d -> new_h gw d")
+        table = einsum(across, table, "new_w gw, gh gw d -> gh new_w d")
+    return torch.cat([prefix, rearrange(table, "gh gw d -> (gh gw) d").to(prefix.dtype)])
+
+
+def _resampling(old: int, new: int, device: torch.device) -> Float[Tensor, "new old"]:
+    """What each of `old` places in a row counts in each of `new` places.
+
+    An axis at a time, by a product, and not the whole table by `F.interpolate`: on the CPU that gives every row of a
+    table of one column the values of the first (torch 2.15), and its way back cannot be compiled for sizes left free.
+    """
+    unit = torch.eye(old, device=device)[None, None]
+    return F.interpolate(unit, size=(new, old), mode="bicubic", antialias=True)[0, 0]
 
 
 def _coordinates(grid: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from vit.nn.attention import dropout
 from vit.nn.config import Positions
-from vit.nn.positions import resample_pos_embed, sincos2d
+from vit.nn.positions import Rotation, resample_pos_embed, sincos2d
 
 
 class Tokenizer(nn.Module):
@@ -32,7 +32,6 @@ class Tokenizer(nn.Module):
         num_placed_prefix_tokens: int,
         positions: Positions = "learned",
         drop_rate: float = 0.0,
-        patch_drop_rate: float = 0.0,
     ) -> None:
         super().__init__()
         self.grid = grid
@@ -46,7 +45,6 @@ class Tokenizer(nn.Module):
         else:
             self.register_buffer("pos_embed", sincos2d(grid, embed_dim) if positions == "sincos2d" else None)
         self.dropout = dropout(drop_rate)
-        self.patch_dropout = PatchDropout(patch_drop_rate, self.num_prefix_tokens)
 
     def forward(self, patches: Float[Tensor, "b p d"], grid: tuple[int, int]) -> Float[Tensor, "b n d"]:
         prefix = [token for token in (self.cls_token, self.dist_token, self.reg_token) if token is not None]
@@ -54,7 +52,7 @@ class Tokenizer(nn.Module):
         tokens = torch.cat([*prefix, patches], dim=1)
         if self.pos_embed is not None:
             tokens = tokens + self.positions(self.pos_embed, grid)
-        return self.patch_dropout(self.dropout(tokens))
+        return self.dropout(tokens)
 
     def positions(self, pos_embed: Float[Tensor, "m d"], grid: tuple[int, int]) -> Float[Tensor, "n d"]:
         """What is added to the tokens of an image of that grid; nothing, where a prefix token has no place."""
@@ -83,19 +81,29 @@ class PatchDropout(nn.Module):
         self.rate = rate
         self.num_prefix_tokens = num_prefix_tokens
 
-    def forward(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
+    def forward(
+        self, tokens: Float[Tensor, "b n d"], rotation: Rotation | None = None
+    ) -> tuple[Float[Tensor, "b m d"], Rotation | None]:
         if not self.training or self.rate == 0:
-            return tokens
-        prefix, patches = tokens[:, : self.num_prefix_tokens], tokens[:, self.num_prefix_tokens :]
-        kept = self.draw(patches)
-        patches = patches.gather(1, repeat(kept, "b kept -> b kept d", d=tokens.shape[-1]))
-        return torch.cat([prefix, patches], dim=1)
+            return tokens, rotation
+        num_patches = tokens.shape[1] - self.num_prefix_tokens
+        return show_only(self.draw(len(tokens), num_patches, tokens.device), tokens, rotation, self.num_prefix_tokens)
 
-    def draw(self, patches: Float[Tensor, "b p d"]) -> Int[Tensor, "b kept"]:
+    def draw(self, b: int, num_patches: int, device: torch.device) -> Int[Tensor, "b kept"]:
         """Which patches stay: as many in every image, at least one, all subsets equally likely."""
-        num_kept = max(1, int(patches.shape[1] * (1 - self.rate)))
-        return torch.rand(patches.shape[:2], device=patches.device).argsort(dim=1)[:, :num_kept]
+        num_kept = max(1, int(num_patches * (1 - self.rate)))
+        return torch.rand(b, num_patches, device=device).argsort(dim=1)[:, :num_kept]
 
     def extra_repr(self) -> str:
         """The rate, for printing."""
         return f"rate={self.rate:g}"
+
+
+def show_only(
+    kept: Int[Tensor, "b kept"], tokens: Float[Tensor, "b n d"], rotation: Rotation | None, num_prefix_tokens: int
+) -> tuple[Float[Tensor, "b m d"], Rotation | None]:
+    """Of every image the prefix tokens and the patches of these numbers, in this order, and how far they turn."""
+    prefix = repeat(torch.arange(num_prefix_tokens, device=kept.device), "n -> b n", b=len(kept))
+    shown = torch.cat([prefix, kept + num_prefix_tokens], dim=1)
+    tokens = tokens.gather(1, repeat(shown, "b m -> b m d", d=tokens.shape[-1]))
+    return tokens, rotation and rotation.of(shown)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -16,7 +16,7 @@ from vit.nn.init import init_weights
 from vit.nn.patches import PatchEmbedding
 from vit.nn.pool import AttentionPool, ClassTokenPool, DistilledHead, DistilledPool, MeanOfBoth, MeanPool
 from vit.nn.positions import CentredRotary2d, Rotary2d, Rotation
-from vit.nn.tokens import Tokenizer
+from vit.nn.tokens import PatchDropout, Tokenizer, show_only
 
 
 class ViT(nn.Module):
@@ -47,8 +47,8 @@ class ViT(nn.Module):
             positions=config.positions,
             num_placed_prefix_tokens=config.num_placed_prefix_tokens,
             drop_rate=config.drop_rate,
-            patch_drop_rate=config.patch_drop_rate,
         )
+        self.patch_dropout = PatchDropout(config.patch_drop_rate, config.num_prefix_tokens)
         self.rotary = _rotary(config)
         self.norm_pre = nn.LayerNorm(width, eps=eps) if config.pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(_blocks(config))
@@ -93,7 +93,7 @@ class ViT(nn.Module):
         """What `encode` returns if the model is shown only some patches of each image, every one at its own place.
 
         The others are not painted over but absent, which is a ViT's own way not to see something (Jain et al. 2022,
-        https://arxiv.org/abs/2204.08945). Cost falls with their number.
+        https://arxiv.org/abs/2204.08945). Cost falls with their number. `patch_drop_rate` takes none of them away.
 
         Args:
             images: as for `forward`.
@@ -103,13 +103,7 @@ class ViT(nn.Module):
         Raises:
             ValueError: as `encode`.
         """
-        tokens, rotation = self._enter(images, self.grid_of(images))
-        prefix = torch.arange(self.config.num_prefix_tokens, device=kept.device)
-        shown = torch.cat([repeat(prefix, "n -> b n", b=len(kept)), kept + len(prefix)], dim=1)
-        tokens = tokens.gather(1, repeat(shown, "b m -> b m d", d=tokens.shape[-1]))
-        if rotation is not None:
-            rotation = rotation.of(shown)
-        return self._pass_blocks(tokens, rotation, num_wanted=num_wanted)
+        return self._pass_blocks(*self._enter(images, self.grid_of(images), kept), num_wanted=num_wanted)
 
     def embed(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         """Tokens as they enter the first block."""
@@ -237,10 +231,15 @@ class ViT(nn.Module):
         """
         self.grad_checkpointing = enable
 
-    def _enter(self, images: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Rotation | None]:
-        """Tokens as they enter the first block, and how far they turn in all of them."""
+    def _enter(
+        self, images: Tensor, grid: tuple[int, int], kept: Tensor | None = None
+    ) -> tuple[Tensor, Rotation | None]:
+        """Tokens as they enter the first block, and how far they turn in all of them; of some patches, where given."""
         tokens = self.norm_pre(self.tokenizer(self.patch_embed(images), grid))
-        return tokens, None if self.rotary is None else self.rotary(grid, images.device)
+        rotation = None if self.rotary is None else self.rotary(grid, images.device)
+        if kept is not None:
+            return show_only(kept, tokens, rotation, self.config.num_prefix_tokens)
+        return self.patch_dropout(tokens, rotation)
 
     def _pass_blocks(
         self, tokens: Tensor, rotation: Rotation | None, attend: Attend = attend, num_wanted: int | None = None
