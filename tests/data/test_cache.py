@@ -159,7 +159,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", full)
-        with pytest.raises(CacheError, match=r"0\.0 MB could not be written to .*kept, where .* are free \(No space"):
+        with pytest.raises(
+            CacheError, match=r"0\.2 kB could not be .* to .*kept, where .* are free \(No space .*: df -i says\)"
+        ):
             data[0]
     assert not [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
     assert torch.equal(data[0][0], load_image(files[0], SPEC))
@@ -174,7 +176,7 @@ def test_what_does_not_fit_is_refused_with_the_size(
         open_cache(kind, files, Form(SPEC), tmp_path, "training")
     set_free(900)
     _, sentence = open_cache(kind, files, Form(SPEC), tmp_path, "training")  # 4 x 180 bytes
-    assert sentence.startswith("cache of 4 training images, as the model sees them: about 0.0 MB of ")
+    assert sentence.startswith("cache of 4 training images, as the model sees them: about 0.7 kB of ")
 
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])
@@ -186,7 +188,7 @@ def test_what_another_cache_will_still_take_is_not_free(
     training, _ = open_cache(kind, files, form, tmp_path / "kept", "training")  # 4 x 180 bytes
     assert training.to_come() == 720
     other = Form(replace(SPEC, crop_pct=0.5))  # as large, but other pictures
-    with pytest.raises(CacheError, match=r"validation images would take .* free and 0\.0 MB are for other images"):
+    with pytest.raises(CacheError, match=r"validation images would take .* free and 0\.7 kB are for other images"):
         open_cache(kind, files, other, tmp_path / "kept", "validation")
     for number, path in enumerate(files):
         training.get(number, partial(form.decoded, path))

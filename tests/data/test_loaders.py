@@ -185,7 +185,8 @@ def test_a_damaged_image_is_named_in_one_sentence(nine_pictures: Path, num_worke
     with pytest.raises(UnreadableImageError) as caught:
         list(data.train_dataloader())
     assert (
-        str(caught.value) == f"{nine_pictures / 'train' / 'b' / '1.png'}: not an image, or damaged beyond recognition."
+        str(caught.value) == f"{nine_pictures / 'train' / 'b' / '1.png'}: not an image, or damaged beyond recognition. "
+        "vit data check names all such files; data.on_error=skip trains on others in their place."
     )
 
 
@@ -313,7 +314,7 @@ def test_an_image_that_cannot_be_read_in_validation_is_named_in_one_sentence(
     spoil(culprit)
     with pytest.raises(UnreadableImageError) as caught:
         list(data.val_dataloader())
-    assert str(caught.value) == f"{culprit}: {reason}."
+    assert str(caught.value) == f"{culprit}: {reason}. vit data check names all such files."
 
 
 @pytest.mark.slow  # a worker that hangs is given 5 seconds to end

@@ -141,7 +141,7 @@ def test_a_damaged_training_file_stops_the_run_and_is_named(folder_of_classes: M
     ("wrong", "sentence"),
     [
         ({"batch_size": 0}, r"batch_size=0 must be at least 1\."),
-        ({"batch_size": 5000}, r"batch_size=5000 is more than the 1293 training images\."),
+        ({"batch_size": 5000}, r"batch_size=5000 is more than the 1293 training images; lower data\.batch_size\."),
         ({"num_workers": -1}, r"num_workers=-1 must be 0"),
         ({"val_fraction": 0.0}, r"val_fraction=0\.0 must be above 0 and below 1; 0\.1 is usual\."),
         ({"val_fraction": 1.0}, r"val_fraction=1\.0 must be"),

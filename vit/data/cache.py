@@ -6,6 +6,7 @@ side reduced, so that later crops are cut out of the reduced picture.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -167,9 +168,11 @@ class DiskCache:
             unfinished.replace(path)
         except OSError as error:
             free = shutil.disk_usage(_existing(path)).free
+            full = error.errno == errno.ENOSPC and free > 2 * content.nbytes
+            why = f"{error.strerror}{', for one more file perhaps: df -i says' if full else ''}"
             raise CacheError(
                 f"data.cache=disk: {_amount(content.nbytes)} could not be written to {self.folder}, where "
-                f"{_amount(free)} are free ({error.strerror}); set data.cache_folder to another disk, or "
+                f"{_amount(free)} are free ({why}); set data.cache_folder to another disk, or "
                 "data.cache=none."
             ) from None
         finally:
@@ -260,7 +263,9 @@ def _existing(folder: Path) -> Path:
 
 
 def _amount(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+    units = {"GB": 1e9, "MB": 1e6, "kB": 1e3}
+    name = next((name for name, unit in units.items() if size >= unit), "kB")
+    return f"{size / units[name]:,.1f} {name}"
 
 
 _SAMPLED = 200

@@ -170,7 +170,9 @@ class ImageDataModule(L.LightningDataModule):
         elif hold_on_device is True:
             raise ValueError(f"hold_on_device=true, but the images of source={source} are files; leave it out.")
         if len(self.train) < batch_size:
-            raise ValueError(f"batch_size={batch_size} is more than the {len(self.train)} training images.")
+            raise ValueError(
+                f"batch_size={batch_size} is more than the {len(self.train)} training images; lower data.batch_size."
+            )
 
     def _check_in_memory(self, source: SourceName, images: Tensor) -> None:
         """Images in memory are taken as they are, so that they must be what the model takes."""

@@ -70,7 +70,9 @@ class Photographs(Dataset[Any]):
         try:
             return self._as_predicted(key) if isinstance(key, int) else self._in_training(key)
         except (FileNotFoundError, PermissionError) as error:  # it was there when the run began
-            raise UnreadableImageError(f"{error.filename}: {error.strerror}.") from None
+            raise UnreadableImageError(f"{error.filename}: {error.strerror}. {self._cure(key)}") from None
+        except UnreadableImageError as error:
+            raise UnreadableImageError(f"{error} {self._cure(key)}") from None
         finally:
             self.reading[place] = -1
 
@@ -84,6 +86,11 @@ class Photographs(Dataset[Any]):
             f"{count:,} of {len(self):,} training images could not be read; others were shown in their place: "
             f"{', '.join(names)}{rest}."
         )
+
+    def _cure(self, key: ImageKey | int) -> str:
+        may_skip = isinstance(key, tuple) and self.on_error == "error"
+        skip = "; data.on_error=skip trains on others in their place" if may_skip else ""
+        return f"vit data check names all such files{skip}."
 
     def _as_predicted(self, image: int) -> tuple[Image, Tensor]:
         return self._kept(image) if self.cache else load_image(self.files[image], self.spec), self.labels[image]

@@ -86,7 +86,8 @@ def test_other_extensions_that_are_there_are_counted(folder_of_classes: MakeFold
     for name in ("1.heic", "2.HEIC", "deep/3.heic", "labels.txt", "README"):
         (root / "train" / "dog" / name).touch()
     with pytest.raises(
-        FileNotFoundError, match=r"dog has no image; .*, found 3 \.heic, 1 \.txt, 1 without extension\."
+        FileNotFoundError,
+        match=r"dog has no image; .*, found 3 \.heic, 1 \.txt, 1 without extension\. Put some there, or",
     ):
         folder(root)
 

@@ -131,7 +131,9 @@ def labelled_files(root: Path, classes: Mapping[str, Path]) -> Labelled:
     for name, path in class_folders(root).items():
         files = image_files(path)
         if not files:
-            raise FileNotFoundError(f"{path} has no image; {what_was_there(path)}.")
+            raise FileNotFoundError(
+                f"{path} has no image; {what_was_there(path)}. Put some there, or take the folder away."
+            )
         paths += files.paths
         labels += [numbers[name]] * len(files)
     return Labelled(Paths(paths), torch.tensor(labels))
