@@ -1,6 +1,7 @@
 """The `vit` command: exit codes, one line for an error, and what each command prints and writes."""
 
 import csv
+import errno
 import io
 import json
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from vit.cli import COMMANDS, main
@@ -74,6 +76,10 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["compare", "--seeds", "0"], "--seeds 0 must be at least 1."),
         (["compare", "--baseline", "keras"], "argument --baseline: invalid choice: 'keras'"),
         (["fit", "--config", "nowhere.yaml"], "nowhere.yaml does not exist."),
+        (
+            ["fit", "--resume", "https://a.b/last.ckpt"],
+            "https://a.b/last.ckpt is no run folder and no checkpoint",
+        ),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(
@@ -123,6 +129,41 @@ def test_a_fit_that_cannot_be_is_one_line_and_leaves_no_folder(
     assert main(["fit", *tiny_run, "--output", str(tmp_path / "runs"), *flags]) == 2
     assert sentence in error_line(capsys)
     assert not list(tmp_path.glob("runs/*/model"))
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="here is a GPU")
+def test_a_gpu_that_is_not_here_is_one_line(
+    tiny_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", *tiny_run, "--output", str(tmp_path / "runs"), "--trainer.accelerator", "gpu"]) == 2
+    assert "these trainer flags do not work here: No supported gpu backend found" in error_line(capsys)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_config_that_is_no_yaml_is_one_line_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.yaml").write_text("data:\n  source: digits\n   image_size: 8\n")
+    assert main(["fit", "--config", str(tmp_path / "bad.yaml")]) == 2
+    assert "line 3, column 14" in error_line(capsys)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_before_any_data_is_loaded(
+    tiny_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded() -> None:
+        raise AssertionError("data was loaded")
+
+    def refused(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr("sklearn.datasets.load_digits", loaded)
+    (tmp_path / "file").write_text("here is no room for a folder")
+    assert main(["fit", *tiny_run, "--output", str(tmp_path / "file" / "runs")]) == 2
+    assert error_line(capsys) == f"error: {tmp_path / 'file' / 'runs'}: Not a directory."
+    monkeypatch.setattr(Path, "mkdir", refused)
+    assert main(["fit", *tiny_run, "--output", str(tmp_path / "runs")]) == 2
+    assert error_line(capsys) == f"error: {tmp_path / 'runs'}: Permission denied."
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])

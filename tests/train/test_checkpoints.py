@@ -1,14 +1,18 @@
 """A checkpoint is written whole or not at all, and a damaged one is known for what it is."""
 
+import os
 import pickle
 import sys
 import time
+import tomllib
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 from vit.train.checkpoints import (
     AtomicCheckpointIO,
@@ -17,6 +21,8 @@ from vit.train.checkpoints import (
     read_checkpoint,
     remove_stale,
 )
+from vit.train.classifier import Classifier
+from vit.train.run import Run, fit
 
 
 def state(step: int, size: int = 1000) -> dict[str, Any]:
@@ -78,11 +84,52 @@ def test_killing_the_writer_at_any_moment_breaks_nothing(last: Path, copy_of_pro
         writer.kill()
         found = newest_whole(last.parents[1], print)
         assert found is not None
+        assert found[0] == last
         assert found[1]["global_step"] > written
         written = found[1]["global_step"]
         assert bool((found[1]["state_dict"]["weight"] == written).all())
     remove_stale(last.parents[1])
     assert {path.name for path in last.parent.iterdir()} <= {"last.ckpt", "previous.ckpt"}
+
+
+def test_under_the_final_name_there_is_a_whole_file_at_every_moment(
+    last: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    for name in ("replace", "unlink"):
+        act = getattr(Path, name)
+
+        def watched(self: Path, *args: Any, act: Callable[..., Any] = act, **kwargs: Any) -> Any:
+            done = act(self, *args, **kwargs)
+            seen.append(read_checkpoint(last)["global_step"])
+            return done
+
+        monkeypatch.setattr(Path, name, watched)
+    save(last, 1)
+    seen.clear()
+    save(last, 2)
+    assert seen == sorted(seen)
+    assert {1, 2} == set(seen)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize("links", [True, False])
+def test_the_one_before_is_kept_with_and_without_hard_links(
+    links: bool, interrupted: bool, last: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    save(last, 1, 2)
+    previous = last.with_name("previous.ckpt")
+    if interrupted:  # killed when both were names of one file
+        previous.unlink()
+        os.link(last, previous)
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    save(last, 3)
+    assert [read_checkpoint(path)["global_step"] for path in (previous, last)] == [2, 3]
+    assert len(list(last.parent.iterdir())) == 2
 
 
 def test_a_full_disk_leaves_the_older_checkpoints_whole_and_says_what_is_needed(last: Path) -> None:
@@ -162,6 +209,31 @@ def test_code_in_a_checkpoint_is_not_run(last: Path) -> None:
     with pytest.raises(DamagedCheckpointError, match="holds more than plain values, which could run code; not loaded"):
         AtomicCheckpointIO().load_checkpoint(last, weights_only=False)
     assert not mark.exists()
+
+
+def test_a_function_named_in_a_checkpoint_is_not_called(finished_run: Any, tmp_path: Path) -> None:
+    """CVE-2026-58659: lightning before 2.6.6 calls what `_instantiator` names, also of a file of plain values."""
+    keep = tmp_path / "keep"
+    keep.mkdir()
+    checkpoint = torch.load(finished_run.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"] |= {
+        "_instantiator": "shutil.rmtree",
+        "_class_path": "shutil.rmtree",
+        "path": str(keep),
+    }
+    torch.save(checkpoint, tmp_path / "gadget.ckpt")
+    assert Classifier.load_from_checkpoint(tmp_path / "gadget.ckpt").recipe.learning_rate == 3e-3
+    copy = finished_run.copy(tmp_path / "run")
+    (tmp_path / "gadget.ckpt").replace(copy / "checkpoints" / "last.ckpt")
+    fit(Run(["--resume", str(copy), "--trainer.max_epochs", "3"], epoch_lines=False))
+    assert keep.is_dir()
+
+
+def test_lightning_is_new_enough_to_call_no_such_function() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (needed,) = [Requirement(line) for line in project["dependencies"] if line.startswith("lightning")]
+    assert "2.6.5" not in needed.specifier
+    assert version("lightning") in needed.specifier
 
 
 def test_an_address_is_no_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -10,8 +11,8 @@ import torch
 
 from vit.cli import main
 from vit.nn import ViTConfig
+from vit.train import largest_batch, rehearsal
 from vit.train import plan as planning
-from vit.train import rehearsal
 from vit.train.largest_batch import BatchLimit, Trial, find_largest_batch, limit_by
 from vit.train.plan import plan
 from vit.train.rehearsal import Clock
@@ -97,18 +98,51 @@ def trials(*sizes_and_peaks: tuple[int, int], available: int, images: int = 10_0
     ("tried", "limit"),
     [
         ([], None),
-        # 950 is more than nine tenths of 1,000
-        (trials((64, 300), (128, 500), (256, 950), available=1000), BatchLimit(128, tried=True, by_images=False)),
+        # 850 is more than eight tenths of 1,000
+        (trials((64, 300), (128, 500), (256, 850), available=1000), BatchLimit(128, tried=True, by_images=False)),
         (trials((64, 300), available=1000), BatchLimit(64, tried=True, by_images=False)),  # the next one did not fit
         (trials((64, 950), available=1000), BatchLimit(0, tried=True, by_images=False)),
         (trials((64, 30), (128, 50), available=1000, images=200), BatchLimit(128, tried=True, by_images=True)),
-        # 2 an image: 900 are to be had, 100 are used at 64, so that 464 fit, and of the doubles 256
+        # 2 an image: 800 are to be had, 100 are used at 64, so that 414 fit, and of the doubles 256
         (trials((16, 4), (64, 100), available=1000, gpu=False), BatchLimit(256, tried=False, by_images=False)),
         (trials((16, 7), (64, 7), available=9, images=300, gpu=False), BatchLimit(256, tried=False, by_images=True)),
     ],
 )
 def test_the_largest_batch_follows_from_the_trials(tried: list[Trial], limit: BatchLimit | None) -> None:
     assert limit_by(tried) == limit
+
+
+class Answers(list[Trial]):
+    """What the process that tries says, where it is this one."""
+
+    send = list[Trial].append
+
+
+@pytest.mark.parametrize(
+    ("free", "limit"), [(1_000_000, BatchLimit(256, tried=True, by_images=False)), (300, BatchLimit(128, True, False))]
+)
+def test_on_a_gpu_batches_are_doubled_until_one_does_not_fit(
+    free: int, limit: BatchLimit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where 512 images are out of memory, or where 256 take more than eight tenths of it."""
+    used = [0]
+
+    def two_steps(run: Any, size: int, device: torch.device) -> None:
+        if size >= 512:
+            raise torch.OutOfMemoryError
+        used[0] = size
+
+    run = SimpleNamespace(
+        trainer=SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda"))),
+        datamodule=SimpleNamespace(train=range(5000)),
+    )
+    monkeypatch.setattr(largest_batch, "Rehearsal", lambda *_, **__: run)
+    monkeypatch.setattr(largest_batch, "_two_steps", two_steps)
+    monkeypatch.setattr(largest_batch, "free_bytes", lambda _: free)
+    monkeypatch.setattr(largest_batch, "peak_memory", lambda _: used[0])
+    answers: Any = Answers()
+    largest_batch._try_sizes([], 32, answers)  # pyright: ignore
+    assert limit_by(answers) == limit
 
 
 @pytest.mark.slow  # a process that imports torch and lightning

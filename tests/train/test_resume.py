@@ -1,5 +1,7 @@
 """A run that is stopped or killed anywhere and gone on with is the unbroken run, to the bit."""
 
+import os
+import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +12,7 @@ import lightning as L
 import pytest
 import torch
 
+from vit.data.decode import UnreadableImageError
 from vit.train.checkpoints import FINISHED, LAST, PREVIOUS, read_checkpoint
 from vit.train.export import keeper_of_best
 from vit.train.flags import seconds
@@ -159,6 +162,76 @@ def test_a_run_that_was_cut_off_goes_on_from_its_last_checkpoint_as_if_it_had_no
     run = start("cut", "--checkpoint-every", every)
     break_off(run, hook, count, how="cut")
     fit(start("cut"))
+    assert_same_run(run.folder, unbroken())
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_the_unbroken_one(
+    start: Callable[..., Run], unbroken: Callable[..., Path], copy_of_process: Callable[..., Any], tmp_path: Path
+) -> None:
+    """By `kill -9`; scripts/kill.py does it at moments that nobody chose."""
+    moments = [("on_before_optimizer_step", 2), ("on_save_checkpoint", 2), ("fsync", 2), ("on_validation_end", 1)]
+    for hook, count in moments:
+
+        def train(say: Callable[[str], object], hook: str = hook, count: int = count) -> None:
+            def here(*_: object) -> None:
+                say("here")
+                time.sleep(600)
+
+            run = start("killed", "--checkpoint-every", "0.001s", "--trainer.num_sanity_val_steps", "0")
+            at = At(hook, count, here)
+            run.trainer.callbacks.append(at)  # pyright: ignore
+            if hook == "fsync":  # all is in the temporary file, and nothing under the final name
+                os.fsync = at.called
+            fit(run)
+
+        process = copy_of_process(train)
+        assert process.said.readline() == "here\n"
+        process.kill()
+    assert read_checkpoint(tmp_path / "killed" / "checkpoints" / LAST)["global_step"] >= 3
+    fit(start("killed"))
+    assert_same_run(tmp_path / "killed", unbroken())
+
+
+def test_what_stops_the_reading_of_images_costs_no_step(
+    start: Callable[..., Run], unbroken: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = start("it")
+    reader = type(run.datamodule.train_dataloader().reader)
+    read = reader.read
+
+    def fails(self: Any, order: Any, epoch: int, batches: int) -> Iterator[Any]:
+        for number, batch in enumerate(read(self, order, epoch, batches), batches):
+            if (epoch, number) == (1, 2):
+                raise UnreadableImageError("7.png: not an image, or damaged beyond recognition.")
+            yield batch
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, "read", fails)
+        with pytest.raises(UnreadableImageError):
+            fit(run)
+    assert read_checkpoint(run.folder / "checkpoints" / LAST)["global_step"] == 6
+    fit(start("it"))
+    assert_same_run(run.folder, unbroken())
+
+
+def test_a_disk_that_is_full_stops_the_run_in_a_sentence_and_later_it_goes_on(
+    start: Callable[..., Run], unbroken: Callable[..., Path]
+) -> None:
+    run, before = start("it"), resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # writing more fails, as on a full disk
+
+    run.trainer.callbacks.append(At("on_train_batch_start", 6, fill))  # pyright: ignore
+    try:
+        with pytest.raises(
+            OSError, match=r"the disk is full: checkpoint .*last\.ckpt needs .* MB, .* MB are free; older"
+        ):
+            fit(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert read_checkpoint(run.folder / "checkpoints" / LAST)["global_step"] == 4  # of the end of the first epoch
+    fit(start("it"))
     assert_same_run(run.folder, unbroken())
 
 

@@ -267,6 +267,27 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_change(tiny_run
         fit(run)
 
 
+def test_after_a_loss_that_is_no_number_the_last_good_state_is_there_to_go_on_from(
+    tiny_run: list[str], tmp_path: Path
+) -> None:
+    class Spoils(L.Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+            if trainer.global_step == 5:
+                next(pl_module.parameters()).data.fill_(torch.nan)
+
+    flags = [*tiny_run, "--output", str(tmp_path), "--trainer.limit_train_batches", "3", "--trainer.max_epochs", "3"]
+    run = Run(flags, epoch_lines=False)
+    run.trainer.callbacks.insert(0, Spoils())  # pyright: ignore
+    with pytest.raises(ValueError, match=r"the loss is nan at step 5, "):  # 3 steps an epoch: in the second
+        fit(run)
+    saved = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 3
+    assert all(tensor.isfinite().all() for tensor in saved["state_dict"].values())
+    assert not (run.folder / "model").exists()
+    again = Run(["--resume", str(run.folder), "--model.recipe.learning_rate", "0.001"], epoch_lines=False)
+    assert fit(again)["train_loss"] > 0
+
+
 def test_a_checkpoint_is_gone_on_from(tiny_run: list[str], tmp_path: Path, train: Any) -> None:
     first = train("--trainer.max_epochs", "1")
     last = first.folder / "checkpoints" / "last.ckpt"

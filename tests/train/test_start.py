@@ -73,6 +73,7 @@ def test_early_stopping_looks_at_the_weights_that_are_exported(make: Any) -> Non
         (["--trainer.limit_train_batches", "0.0"], r"trainer\.limit_train_batches=0\.0 trains nothing"),
         (["--trainer.accumulate_grad_batches", "0"], r"trainer\.accumulate_grad_batches=0 must be at least 1"),
         (["--trainer.check_val_every_n_epoch", "0"], r"trainer\.check_val_every_n_epoch=0 must be at least 1"),
+        (["--trainer.val_check_interval", "0"], r"trainer\.val_check_interval=0 must be above 0; limit_val_batches=0"),
         (["--trainer.gradient_clip_val", "-1"], r"trainer\.gradient_clip_val=-1.* must be at least 0"),
         (["--compile"], r"--compile needs a C\+\+ compiler such as g\+\+, and none is on the path"),
     ],

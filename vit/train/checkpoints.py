@@ -56,7 +56,7 @@ class AtomicCheckpointIO(CheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             if path.name == LAST and path.exists():
-                path.replace(path.with_name(PREVIOUS))
+                _keep_as_previous(path)
             temporary.replace(path)
         except (OSError, RuntimeError) as error:
             # torch's writer, finding its file cut off, hides the reason behind an error of its own
@@ -151,6 +151,19 @@ def remove_stale(folder: Path) -> None:
     """Delete temporary files that a run killed in the middle of writing left in its folder."""
     for path in (folder / FOLDER).glob(".*.tmp"):
         path.unlink(missing_ok=True)
+
+
+def _keep_as_previous(path: Path) -> None:
+    """Let `previous.ckpt` be what `path` is now, too: renaming would leave no file under its name for a moment."""
+    link = path.with_name(f".{PREVIOUS}.{os.getpid()}.tmp")
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+    except OSError:  # a file system without hard links
+        path.replace(path.with_name(PREVIOUS))
+        return
+    link.replace(path.with_name(PREVIOUS))
+    link.unlink(missing_ok=True)  # is still there where both were names of one file already
 
 
 def _not_written(reason: OSError, checkpoint: dict[str, Any], path: Path, temporary: Path) -> OSError:

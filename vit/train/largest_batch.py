@@ -23,7 +23,7 @@ from vit.train.recipe import fused_is_faster
 from vit.train.rehearsal import Rehearsal, for_rehearsal
 from vit.train.run import Run
 
-MARGIN = 0.9
+MARGIN = 0.8
 """Share of the free memory that may be used: fragments, other processes and larger images want some too."""
 
 SIZES = 20

@@ -67,6 +67,10 @@ def _check_trainer(trainer: Namespace) -> None:
     for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
         if trainer[name] is not None and trainer[name] < 1:
             raise ValueError(f"trainer.{name}={trainer[name]} must be at least 1.")
+    if isinstance(between := trainer.val_check_interval, int | float) and between <= 0:
+        raise ValueError(
+            f"trainer.val_check_interval={between} must be above 0; limit_val_batches=0 leaves validation out."
+        )
     if (clip := trainer.gradient_clip_val) is not None and clip < 0:  # which Lightning takes for no clipping
         raise ValueError(f"trainer.gradient_clip_val={clip} must be at least 0; 1 is usual, and 0 clips nothing.")
 
