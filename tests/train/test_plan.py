@@ -1,6 +1,7 @@
 """A plan is measured by a rehearsal that leaves nothing behind, and its arithmetic is right."""
 
 import json
+import multiprocessing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -112,12 +113,6 @@ def test_the_largest_batch_follows_from_the_trials(tried: list[Trial], limit: Ba
     assert limit_by(tried) == limit
 
 
-class Answers(list[Trial]):
-    """What the process that tries says, where it is this one."""
-
-    send = list[Trial].append
-
-
 @pytest.mark.parametrize(
     ("free", "limit"), [(1_000_000, BatchLimit(256, tried=True, by_images=False)), (300, BatchLimit(128, True, False))]
 )
@@ -140,8 +135,13 @@ def test_on_a_gpu_batches_are_doubled_until_one_does_not_fit(
     monkeypatch.setattr(largest_batch, "_two_steps", two_steps)
     monkeypatch.setattr(largest_batch, "free_bytes", lambda _: free)
     monkeypatch.setattr(largest_batch, "peak_memory", lambda _: used[0])
-    answers: Any = Answers()
-    largest_batch._try_sizes([], 32, answers)  # pyright: ignore
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    largest_batch._try_sizes([], 32, theirs)  # pyright: ignore
+    answers: list[Trial] = []
+    while ours.poll():
+        answers.append(ours.recv())
+    ours.close()
+    theirs.close()
     assert limit_by(answers) == limit
 
 
