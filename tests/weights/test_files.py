@@ -144,6 +144,8 @@ def test_what_is_refused_is_named(tmp_path, beside, named):
         (b"\x10\x00\x00\x00\x00\x00\x00\x00{}", "like safetensors"),
         (pickle.dumps({"a": 1}, protocol=4)[:-1], "like a pickle"),
         (b"\x07\x01\x02\x03 noise", "with the bytes 07 01 02 03"),
+        (b"eleven words of a text", "with the bytes 65 6c 65 76"),
+        (b"PK\x03\x04" + bytes(200), "like a zip archive, as torch and numpy write them, and its end is missing"),
     ],
 )
 def test_nobody_is_told_to_read_a_damaged_file_unsafely(tmp_path, content, begins):

@@ -76,7 +76,11 @@ def test_a_folder_without_weights_says_so(folder):
     ("content", "what"),
     [
         ("{", r"config\.json: Expecting property name"),
-        ("[1]", r"config\.json: .*"),
+        ("[1]", r"config\.json: it holds a list, and a card is an object"),
+        ("[" * 100_000, r"config\.json: maximum recursion depth"),
+        ('{"pretrained_cfg": []}', r"pretrained_cfg=\[\] is no object with names and values"),
+        ('{"pretrained_cfg": {}, "config": ["depth"]}', r"config=\['depth'\] is no object with names and values"),
+        ('{"pretrained_cfg": {"input_size": [3, 16]}}', r"input_size=\[3, 16\] is not channels, height and width"),
         ("{}", "does not describe an image model: it has no 'pretrained_cfg'"),
         ('{"model_type": "bert"}', "model_type='bert' of transformers is not read here; vit, dinov2"),
     ],
@@ -99,8 +103,25 @@ def test_weights_of_another_architecture_than_the_card_says_are_refused(folder):
     card = json.loads((folder / "config.json").read_text())
     card["config"]["depth"] = 3
     (folder / "config.json").write_text(json.dumps(card))
-    with pytest.raises(ValueError, match=r"missing: blocks\.2\.attn\.proj\.bias"):
+    with pytest.raises(ValueError, match=r"model: the card says depth=3 where the tensors have 2\.$"):
         load(folder)
+
+
+def test_a_card_that_asks_for_a_thousand_million_blocks_is_refused_before_they_are_built(folder):
+    card = json.loads((folder / "config.json").read_text())
+    card["config"]["depth"] = 10**9
+    (folder / "config.json").write_text(json.dumps(card))
+    for look in (load, describe):
+        with pytest.raises(ValueError, match="the card says depth=1000000000 where the tensors have 2"):
+            look(folder)
+
+
+def test_of_many_models_in_a_folder_some_are_named(tmp_path):
+    for number in range(5):
+        (tmp_path / f"run-{number}").mkdir()
+        (tmp_path / f"run-{number}" / "config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"run-0, .*run-1, .*run-2 and 2 more may be\.$"):
+        load(tmp_path)
 
 
 def test_class_names_must_be_as_many_as_classes():

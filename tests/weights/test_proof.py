@@ -20,6 +20,7 @@ OBLONG = ViTConfig(
 )
 COLOURFUL = dataclasses.replace(OBLONG, in_channels=3)
 GREY = dataclasses.replace(OBLONG, in_channels=1)
+STRIPES = dataclasses.replace(OBLONG, image_size=(10, 12), patch_size=(5, 3))
 THREE_BY_THREE = dataclasses.replace(OBLONG, image_size=15, in_channels=3)
 DINOV2 = dataclasses.replace(SQUARE, init_values=1e-5, num_classes=0)
 REGISTERS = dataclasses.replace(DINOV2, num_register_tokens=3, prefix_positions=False)
@@ -38,7 +39,7 @@ def holds_in(results: list[Parity], *directions: str) -> bool:
     return all(result.holds and result.tolerance == 1e-5 for result in results)  # float32 rounding of three blocks
 
 
-@pytest.mark.parametrize("config", [SQUARE, OBLONG], ids=["square", "oblong"])
+@pytest.mark.parametrize("config", [SQUARE, OBLONG, STRIPES], ids=["square", "oblong", "oblong patches"])
 def test_timm_is_equal_there_and_back(config):
     assert holds_in(parity("timm", config), "read", "written")
 
@@ -54,7 +55,7 @@ def test_torchvision_is_equal_there_and_back(config):
 
 
 @needs_transformers
-@pytest.mark.parametrize("config", [SQUARE, OBLONG], ids=["square", "oblong"])
+@pytest.mark.parametrize("config", [SQUARE, OBLONG, STRIPES], ids=["square", "oblong", "oblong patches"])
 def test_transformers_is_equal_there_and_back(config):
     assert holds_in(parity("transformers", config), "read", "written")
 
@@ -66,7 +67,9 @@ def test_dinov2_of_transformers_is_equal(config):
 
 
 @needs_vit_pytorch
-@pytest.mark.parametrize("config", [SQUARE, COLOURFUL, GREY], ids=["square", "oblong", "grey"])
+@pytest.mark.parametrize(
+    "config", [SQUARE, COLOURFUL, GREY, STRIPES], ids=["square", "oblong", "grey", "oblong patches"]
+)
 @pytest.mark.parametrize(
     ("library", "pool"), [("vit-pytorch", "cls"), ("vit-pytorch", "mean"), ("vit-pytorch-simple", "mean")]
 )

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from vit.nn import Preprocessing, ViT, ViTConfig
-from vit.weights import ModelCard, load, load_model, read_card, save_model
+from vit.weights import ModelCard, describe, load, load_model, read_card, save_model
 from vit.weights.adapt import adapt_channels
 from vit.weights.timm import to_timm
 
@@ -160,8 +160,35 @@ def test_half_precision_becomes_single(model, tmp_path):
 
 
 def test_a_folder_brings_its_own_architecture(folder):
-    with pytest.raises(ValueError, match="says itself what architecture it has; leave out architecture='vit_tiny"):
+    with pytest.raises(ValueError, match="says itself what architecture it has; leave out the architecture"):
         load(folder, "vit_tiny_patch16_224")
+
+
+def test_a_folder_of_weights_without_a_card_is_a_file(model, folder):
+    (folder / "config.json").unlink()
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors does not say its architecture; give it, as a ViTConfig\. "
+    ):
+        load(folder)
+    batch = torch.randn(2, 3, 8, 12)
+    torch.testing.assert_close(load_model(folder, CONFIG)(batch), model(batch))
+    assert describe(folder).config is None
+
+
+def test_the_weights_of_a_model_folder_point_to_the_folder(folder):
+    with pytest.raises(ValueError, match=r"does not say its architecture; \S+model does\. Its tensors"):
+        load(folder / "model.safetensors")
+
+
+def test_a_state_dict_of_ours_with_oblong_patches_needs_to_be_told_so(tmp_path):
+    config = dataclasses.replace(CONFIG, patch_size=(4, 6))
+    ours = ViT(config).eval()
+    torch.save(ours.state_dict(), tmp_path / "ours.pth")
+    for look in (load, describe):
+        with pytest.raises(ValueError, match=r"a patch of 72 numbers is no square .*patch_size=\(HEIGHT, WIDTH\)"):
+            look(tmp_path / "ours.pth")
+    batch = torch.randn(2, 3, 8, 12)
+    torch.testing.assert_close(load_model(tmp_path / "ours.pth", config)(batch), ours(batch))
 
 
 def test_loading_draws_no_random_numbers_where_the_file_has_all(folder):

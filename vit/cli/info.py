@@ -52,7 +52,8 @@ def as_text(description: Description) -> str:
         lines["preprocessing"] = _preprocessing(description.card.preprocessing)
     lines["parameters"] = f"{description.num_parameters:,}"
     if description.gflops is not None:
-        lines["GFLOPs"] = f"{description.gflops:.2f} for one image (a multiplication and an addition are 2)"
+        counted = "for one image, all tokens in all blocks; a multiplication and an addition are 2"
+        lines["GFLOPs"] = f"{description.gflops:.3g} {counted}"
     if description.left_over:
         lines["left over"] = f"{len(description.left_over)} other tensors, {description.left_over[0]} among them"
     if description.card and description.card.provenance:

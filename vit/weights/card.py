@@ -126,7 +126,12 @@ def card_from_json(card: Mapping[str, Any]) -> ModelCard:
         KeyError: an entry is missing.
         ValueError: an architecture or a preprocessing that this package does not have.
     """
+    for entry in ("pretrained_cfg", "config", "model_args"):
+        if not isinstance(card.get(entry, {}), Mapping):
+            raise ValueError(f"{entry}={card[entry]!r} is no object with names and values.")
     pretrained = card["pretrained_cfg"]
+    if len(pretrained["input_size"]) != 3:
+        raise ValueError(f"input_size={pretrained['input_size']} is not channels, height and width.")
     channels, height, width = pretrained["input_size"]
     mean, std = pretrained["mean"], pretrained["std"]
     if not len(mean) == len(std) == channels:

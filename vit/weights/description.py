@@ -11,10 +11,10 @@ from torch import nn
 from vit.nn import ViTConfig
 from vit.weights.card import ModelCard
 from vit.weights.files import READERS, read_tensors, size_of
-from vit.weights.folder import find_weights, read_card
+from vit.weights.folder import find_weights, has_weights_alone, read_card
 from vit.weights.hub import card_of_timm, download_folder
 from vit.weights.layouts import recognise
-from vit.weights.likeness import config_as, fitting_presets, likeness, skeleton
+from vit.weights.likeness import config_as, fitting_presets, likeness, require_sizes, skeleton
 from vit.weights.timm import to_timm
 
 
@@ -72,13 +72,17 @@ def describe(source: str | os.PathLike[str]) -> Description:
         return _of_card(card_of_timm(name.removeprefix("timm/")), "timm")
     if name.startswith("hf-hub:"):
         path = download_folder(name.removeprefix("hf-hub:"))
+    if has_weights_alone(path):
+        path = find_weights(path)
     is_file = path.is_file() or path.suffix in READERS
     card = None if is_file else read_card(path)
     weights = path if is_file else find_weights(path)
     tensors = read_tensors(weights, shapes_only=True)
     recognised = recognise(tensors, weights, card.config if card else None)
     fitting = fitting_presets(recognised.state)
-    if card:  # tensors do not show heads
+    if card:
+        require_sizes(card.config, recognised.state, name)
+        # tensors do not show heads
         fitting = [name for name in fitting if ViTConfig.preset(name).num_heads == card.config.num_heads]
     config = card.config if card else config_as(fitting[0], recognised.state) if fitting else None
     return Description(

@@ -120,7 +120,9 @@ def size_of(path: Path) -> int:
 
 def _damaged(path: Path, kind: str, error: Exception | None = None) -> ValueError:
     """The error of a file that cannot be read, with its reader's reason or, without an error, what it begins like."""
-    reason = str(error).partition("\n")[0].rstrip(".") if error else _beginning(path)
+    # what unpickling noise and reading behind the end say, a mere number, tells nobody anything
+    tells_nothing = error is None or isinstance(error, (KeyError, IndexError, OSError)) or _is_cut(path)
+    reason = _beginning(path) if tells_nothing else str(error).partition("\n")[0].rstrip(".")
     return ValueError(f"{path} ({path.stat().st_size} bytes) is damaged or not a {kind} file ({reason}).")
 
 
@@ -129,8 +131,14 @@ def _beginning(path: Path) -> str:
         start = file.read(16)
     for pattern, what in BEGINNINGS.items():
         if re.match(pattern, start, re.DOTALL):
-            return f"it begins like {what}"
+            return f"it begins like {what}{', and its end is missing' if _is_cut(path) else ''}"
     return f"it begins with the bytes {start[:4].hex(' ')}"
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether this is the beginning of a zip archive, whose table of contents stands at its end."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK" and not zipfile.is_zipfile(path)
 
 
 def _read_safetensors(path: Path, shapes_only: bool) -> dict[str, Tensor]:

@@ -64,16 +64,27 @@ def read_card(folder: str | os.PathLike[str]) -> ModelCard:
     path = find(Path(folder), CARD)
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(card, dict):
+            raise ValueError(f"it holds a {type(card).__name__}, and a card is an object with names and values.")
         return card_from_transformers(card, _preprocessor(path)) if is_of_transformers(card) else card_from_json(card)
     except KeyError as error:
         raise ValueError(f"{path} does not describe an image model: it has no {error}.") from None
-    except (ValueError, TypeError) as error:  # a JSON error is a ValueError
+    except (ValueError, TypeError, RecursionError) as error:  # a JSON error is a ValueError
         raise ValueError(f"{path}: {error}") from None
 
 
 def is_of_transformers(card: Mapping[str, Any]) -> bool:
     """Whether a `config.json` is Hugging Face transformers'."""
     return "model_type" in card
+
+
+def has_weights_alone(path: Path) -> bool:
+    """Whether this is a folder with weights and without a card, which is no more than a file of tensors."""
+    return (
+        path.is_dir()
+        and not (path / CARD).is_file()
+        and any((path / name).is_file() for name in (WEIGHTS, *OTHER_WEIGHTS))
+    )
 
 
 def find_weights(folder: Path) -> Path:
@@ -98,7 +109,8 @@ def find(folder: Path, name: str) -> Path:
         return folder / name
     nearby = sorted(str(p.parent) for p in folder.glob(f"*/{CARD}")) if folder.is_dir() else []
     if nearby:
-        raise FileNotFoundError(f"{folder} is not a model folder, but {' and '.join(nearby)} may be.")
+        more = f" and {len(nearby) - 3} more" if len(nearby) > 3 else ""
+        raise FileNotFoundError(f"{folder} is not a model folder, but {', '.join(nearby[:3])}{more} may be.")
     what = f"has no {name}" if folder.is_dir() else "does not exist"
     raise FileNotFoundError(
         f"model folder {folder} {what}; `vit fit` writes one to runs/NAME/model, and load_model also takes timm/NAME "

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vit.nn import ViTConfig
 from vit.weights import jax, torchvision, transformers, vit_pytorch
-from vit.weights.names import rename, square_patch
+from vit.weights.names import patch_shape, rename
 from vit.weights.timm import to_timm
 
 TIMM_RELATIVES = {
@@ -68,14 +68,8 @@ def _of_ours(state: Mapping[str, Tensor], config: ViTConfig | None) -> dict[str,
 
     Patches are the config's, and taken to be square with three channels or one where there is none.
     """
-    numbers = state[PROJECTION].shape[1]
-    if config is None:
-        _, side = square_patch(numbers)
-        return to_timm(state, ViTConfig(image_size=side, patch_size=side))
-    ph, pw = config.patch_hw
-    if numbers % (ph * pw):
-        raise ValueError(f"a patch of {numbers} numbers is not one of patch_size={config.patch_size} pixels.")
-    return to_timm(state, config)
+    _, ph, pw = patch_shape(state[PROJECTION].shape[1], config)
+    return to_timm(state, config or ViTConfig(image_size=(ph, pw), patch_size=(ph, pw)))
 
 
 def _renaming(
@@ -104,7 +98,7 @@ LAYOUTS = (
         to_timm=_renaming(transformers.to_timm),
         spare=r"pooler\..*|embeddings\.mask_token",
     ),
-    Layout(name="vit-pytorch", marker=vit_pytorch.MARKER, to_timm=_renaming(vit_pytorch.to_timm)),
+    Layout(name="vit-pytorch", marker=vit_pytorch.MARKER, to_timm=vit_pytorch.to_timm),
     Layout(name="JAX", marker=re.escape(jax.MARKER), to_timm=_renaming(jax.to_timm)),
 )
 

@@ -57,6 +57,18 @@ def _measured(state: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
+def require_sizes(config: ViTConfig, state: Mapping[str, Tensor], source: str) -> None:
+    """Raise a `ValueError` if a card says other sizes than the tensors beside it have; no model is built for that."""
+    own = _measured(state)
+    said = {"patch_size": config.patch_hw} | {
+        name: getattr(config, name) for name in ("in_channels", "embed_dim", "depth")
+    }
+    if others := [
+        f"{name}={value} where the tensors have {own[name]}" for name, value in said.items() if value != own[name]
+    ]:
+        raise ValueError(f"{source}: the card says {', '.join(others)}.")
+
+
 def fitting_presets(state: Mapping[str, Tensor]) -> list[str]:
     """Names of the architectures whose tensors are exactly these, but for classes and image size; the nearest first."""
     own = _measured(state)

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from einops import rearrange
 from torch import Tensor
 
+from vit.nn import ViTConfig
+
 
 def rename(state: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[str, Tensor]:
     """The tensors under the names of the table. Those that it does not know keep theirs, so that nothing is lost."""
@@ -54,17 +56,28 @@ def split(state: Mapping[str, Tensor], parts: str = "qkv", owner: str = r"blocks
     return apart
 
 
-def square_patch(pixels: int) -> tuple[int, int]:
-    """Channels and side of a square patch with so many numbers; three channels and one exclude each other.
+def patch_shape(numbers: int, config: ViTConfig | None) -> tuple[int, int, int]:
+    """Channels, height and width of a patch of so many numbers, laid out in one row.
+
+    Its size is the config's. Where there is none it is taken for a square, of which three channels and one exclude each
+    other.
 
     Raises:
-        ValueError: neither fits.
+        ValueError: that size does not fit, or no square does.
     """
+    if config is not None:
+        ph, pw = config.patch_hw
+        if numbers % (ph * pw):
+            raise ValueError(f"a patch of {numbers} numbers is not one of patch_size={config.patch_size} pixels.")
+        return numbers // (ph * pw), ph, pw
     for channels in (3, 1):
-        side = math.isqrt(pixels // channels)
-        if side * side * channels == pixels:
-            return channels, side
-    raise ValueError(f"a patch of {pixels} numbers is no square with three channels or one.")
+        side = math.isqrt(numbers // channels)
+        if side * side * channels == numbers:
+            return channels, side, side
+    raise ValueError(
+        f"a patch of {numbers} numbers is no square with three channels or one, and its sides do not show in this "
+        "layout; load_model(FILE, ViTConfig(patch_size=(HEIGHT, WIDTH), ...)) says them."
+    )
 
 
 def _pattern(template: str) -> re.Pattern[str]:

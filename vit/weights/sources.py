@@ -19,10 +19,10 @@ from vit.nn.config import Size
 from vit.weights.adapt import adapt
 from vit.weights.card import ModelCard
 from vit.weights.files import READERS, read_tensors
-from vit.weights.folder import find_weights, read_card
+from vit.weights.folder import CARD, find_weights, has_weights_alone, read_card
 from vit.weights.hub import download_folder, download_timm, fetch_timm
 from vit.weights.layouts import recognise
-from vit.weights.likeness import config_of_file, difference, fitting_presets, likeness, skeleton
+from vit.weights.likeness import config_of_file, difference, fitting_presets, likeness, require_sizes, skeleton
 from vit.weights.report import LoadReport
 from vit.weights.timm import from_timm
 
@@ -84,7 +84,7 @@ def load(
             `hf-hub:OWNER/REPO`; or a file (`.safetensors`, `.pth` and its other names, `.npz`) of tensors as timm,
             DeiT, DINO, MAE, DINOv2, torchvision, transformers, vit-pytorch or Google's JAX code names them.
         architecture: what a file holds, which it does not say itself: a preset's name, whose number of classes then is
-            the file's, or a config. Folders and names bring their own.
+            the file's, or a config. Folders and names bring their own; a folder of weights alone is a file.
         num_classes: another number of classes gets a new head; 0 leaves the head out.
         image_size: another size in pixels, positions resampled in two dimensions.
         in_channels: another number of colour channels, the patch projection summed or repeated.
@@ -142,10 +142,12 @@ def _find(
 ) -> Found:
     """The tensors and the architecture of a source."""
     path, name = Path(source), os.fspath(source)
+    if has_weights_alone(path):
+        path = find_weights(path)
     if path.is_file() or path.suffix in READERS:
         return _find_in_file(path, architecture, changes, shapes_only)
     if architecture is not None:
-        raise ValueError(f"{name} says itself what architecture it has; leave out architecture={architecture!r}.")
+        raise ValueError(f"{name} says itself what architecture it has; leave out the architecture.")
     if name.startswith("timm/") and not path.is_dir():
         state, card = download_timm(name.removeprefix("timm/"))
         return Found(state=state, config=card.config, card=card, layout="timm")
@@ -153,6 +155,7 @@ def _find(
         path = download_folder(name.removeprefix("hf-hub:"))
     card, weights = read_card(path), find_weights(path)
     recognised = recognise(read_tensors(weights, shapes_only), weights, card.config)
+    require_sizes(card.config, recognised.state, name)
     return Found(
         state=recognised.state,
         config=card.config,
@@ -170,10 +173,9 @@ def _find_in_file(
     recognised = recognise(read_tensors(path, shapes_only), path, named)
     if named is None:
         fitting = fitting_presets(recognised.state)
-        raise ValueError(
-            f"{path} does not say its architecture; give it, for instance "
-            f"architecture={fitting[0] if fitting else 'vit_base_patch16_224'!r}."
-        )
+        example = f"for instance architecture={fitting[0]!r}" if fitting else "as a ViTConfig"
+        wanted = f"{path.parent} does" if path.with_name(CARD).is_file() else f"give it, {example}"
+        raise ValueError(f"{path} does not say its architecture; {wanted}. {likeness(recognised.state)}")
     config = config_of_file(named, recognised.state, changes, head_of_file=isinstance(architecture, str))
     notes = [f"of several models in the file, the one under {recognised.prefix!r}"] if recognised.chosen else []
     if not config.num_classes and named.num_classes:
@@ -213,7 +215,9 @@ def _require_fit(
     expected: Mapping[str, Tensor], ours: Mapping[str, Tensor], source: str, state: Mapping[str, Tensor]
 ) -> None:
     if problem := difference(expected, ours):
+        foreign_head = "head.weight" in ours.keys() - expected.keys()
         raise ValueError(
             f"{source} does not fit: {problem}. {likeness(state)} Another head, image size and number of channels are "
-            "adapted where num_classes, image_size and in_channels ask for it."
+            "adapted where num_classes, image_size and in_channels ask for it"
+            f"{'; num_classes=0 leaves the head out' if foreign_head else ''}."
         )

@@ -17,7 +17,8 @@ import torch
 from einops import pack, rearrange
 from torch import Tensor
 
-from vit.weights.names import rename, square_patch
+from vit.nn import ViTConfig
+from vit.weights.names import patch_shape, rename
 
 MARKER = r"transformer\.layers\.0\.0\.(fn\.)?to_qkv\.weight"
 
@@ -62,19 +63,19 @@ OLD_NAMES = {
 pooling, which for the class token is the same, and for the mean of `SimpleViT` is `final_norm="pooled"`."""
 
 
-def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_timm(state: Mapping[str, Tensor], config: ViTConfig | None) -> dict[str, Tensor]:
     """The tensors of vit-pytorch under timm's names and in timm's shapes.
 
     Raises:
-        ValueError: patches that are not square with one or three channels.
+        ValueError: patches that are not the config's, or without one not square with one or three channels.
     """
     patch_names = PATCH_NAMES if "to_patch_embedding.2.weight" in state else OLD_PATCH_NAMES
     ours = rename(state, NAMES | OLD_NAMES | patch_names)
     weight = ours["patch_embed.proj.weight"]
-    channels, side = square_patch(weight.shape[1])
-    ours["patch_embed.proj.weight"] = rearrange(weight, "d (ph pw c) -> d c ph pw", c=channels, ph=side)
+    channels, ph, _ = patch_shape(weight.shape[1], config)
+    ours["patch_embed.proj.weight"] = rearrange(weight, "d (ph pw c) -> d c ph pw", c=channels, ph=ph)
     for name in {"patch_embed.norm_pixels.weight", "patch_embed.norm_pixels.bias"} & ours.keys():
-        ours[name] = rearrange(ours[name], "(ph pw c) -> (c ph pw)", c=channels, ph=side)
+        ours[name] = rearrange(ours[name], "(ph pw c) -> (c ph pw)", c=channels, ph=ph)
     if "cls_token" in ours and not ours["cls_token"].numel():  # what ViT(pool="mean") has of it
         del ours["cls_token"]
     for name in {"cls_token", "pos_embed"} & ours.keys():  # some versions have the axis of length one, some do not
