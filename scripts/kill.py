@@ -41,7 +41,7 @@ def kill_training(kills: int, folder: Path, workers: int) -> bool:
     longest, _, _ = _copy(lambda: main([*fit, "--name", "unbroken"]))
     done = 0
     while done < kills and not (folder / "killed/checkpoints" / FINISHED).exists():
-        _, killed, _ = _copy(lambda: main([*fit, "--name", "killed"]), random.uniform(0, 2 / kills) * longest)
+        _, killed, _ = _copy(lambda: main([*fit, "--name", "killed"]), random.uniform(0, 4 / kills) * longest)
         if killed:
             done += 1
             found = newest_whole(folder / "killed", print)
