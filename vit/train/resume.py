@@ -127,7 +127,8 @@ class Resumable(Checkpoint):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the end, with the last epoch's validation behind it, so that a longer training does not repeat that."""
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        if batches >= trainer.num_training_batches and self._saved_place != "between epochs":
+        by_epochs = trainer.max_steps == -1  # else Lightning would take an empty epoch first
+        if by_epochs and batches >= trainer.num_training_batches and self._saved_place != "between epochs":
             self._saved_step = 0
         if trainer.global_step:
             self._save(trainer, "between epochs")
