@@ -53,6 +53,12 @@ def test_a_state_dict_for_torchvision_is_read_again(tmp_path, suffix):
         ("torchvision", {"in_channels": 1}, "no in_channels=1"),
         ("transformers", {"pool": "mean"}, "transformers' ViT has no pool='mean', only 'cls'"),
         ("transformers", {"mlp": "swiglu"}, "transformers' ViT has no mlp='swiglu'"),
+        (
+            "transformers",
+            {"init_values": 1e-5},
+            "num_classes=2: the classifier of transformers' DINOv2 reads class tok",
+        ),
+        ("transformers", {"init_values": 1e-5, "pool": "mean"}, "transformers' DINOv2, .*, has no pool='mean', only"),
         ("transformers", {"num_classes": 0}, r"num_classes=0: transformers' ViT is a classifier"),
         ("jax", {"qkv_bias": False}, "has no qkv_bias=False"),
         ("torchvision", {"patch_norm": True}, "torchvision's ViT has no patch_norm=True, only False"),

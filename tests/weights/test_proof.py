@@ -62,8 +62,8 @@ def test_transformers_is_equal_there_and_back(config):
 
 @needs_transformers
 @pytest.mark.parametrize("config", [DINOV2, REGISTERS, GIANT], ids=["plain", "registers", "swiglu"])
-def test_dinov2_of_transformers_is_equal(config):
-    assert holds_in(parity("transformers", config), "read")
+def test_dinov2_of_transformers_is_equal_there_and_back(config):
+    assert holds_in(parity("transformers", config), "read", "written")
 
 
 @needs_vit_pytorch
@@ -209,9 +209,27 @@ def test_options_that_transformers_has_too_are_built_there(changes):
 
 
 @needs_transformers
-def test_a_width_that_transformers_dinov2_cannot_say_is_not_compared():
-    with pytest.raises(ValueError, match=r"no comparison: mlp_ratio=3\.5 was asked for, and the library built 4"):
-        parity("transformers", dataclasses.replace(DINOV2, mlp_ratio=3.5))
+@pytest.mark.parametrize(
+    ("changes", "works"),
+    [
+        ({"mlp_ratio": 3.5}, "3.5 gives 84 hidden units, .*; 4 works"),
+        ({"mlp": "swiglu", "mlp_ratio": 3.5}, "3.5 gives 84 .*; 4 works"),
+    ],
+)
+def test_a_width_that_transformers_dinov2_cannot_say_is_answered_with_one_that_it_can(changes, works):
+    with pytest.raises(ValueError, match=f"mlp_ratio={works}"):
+        parity("transformers", dataclasses.replace(DINOV2, **changes))
+
+
+@needs_transformers
+@pytest.mark.parametrize("config", [DINOV2, REGISTERS, GIANT], ids=["plain", "registers", "swiglu"])
+def test_a_dinov2_saved_by_hand_has_the_names_of_the_running_version(config, tmp_path):
+    theirs = PEERS["transformers"](config, False).model.eval()
+    torch.save(theirs.state_dict(), tmp_path / "by-hand.pth")
+    images = torch.randn(2, 3, 12, 12)
+    torch.testing.assert_close(
+        load(tmp_path / "by-hand.pth", config).model(images), theirs(images).pooler_output, atol=1e-5, rtol=1e-5
+    )
 
 
 @needs_vit_pytorch

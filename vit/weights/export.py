@@ -18,7 +18,7 @@ from vit.weights import jax, torchvision, transformers
 from vit.weights.card import TRAINING, ModelCard
 from vit.weights.folder import CARD, PREPROCESSOR, save_model, write_folder
 from vit.weights.timm import timm_architecture, to_timm
-from vit.weights.transformers_card import card_to_transformers
+from vit.weights.transformers_card import card_to_transformers, dinov2_ratio
 
 SIZES = frozenset(
     {"image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depth", "num_heads", "mlp_ratio"}
@@ -35,7 +35,8 @@ def export_model(model: ViT, card: ModelCard, path: str | os.PathLike[str], layo
         path: a folder for `timm` and `transformers`; a `.safetensors` or `.pth` file for `torchvision`, an
             `.npz` file for `jax`.
         layout: `timm` (`timm.create_model("local-dir:PATH", pretrained=True)` reads it), `transformers`
-            (`ViTForImageClassification.from_pretrained("PATH")`), `torchvision` (a state dict for
+            (`ViTForImageClassification.from_pretrained("PATH")`; with LayerScale and without classes `Dinov2Model` or
+            `Dinov2WithRegistersModel`), `torchvision` (a state dict for
             `torchvision.models.VisionTransformer`) or `jax` (google-research/vision_transformer).
 
     Raises:
@@ -54,9 +55,14 @@ def _write_timm(model: ViT, card: ModelCard, path: Path) -> Path:
 
 
 def _write_transformers(model: ViT, card: ModelCard, path: Path) -> Path:
-    require_vit_of_transformers(model.config)
+    architecture = model.config
+    require_of_transformers(architecture)
     config, preprocessor = card_to_transformers(card)
-    tensors = transformers.from_timm(to_timm(model.state_dict(), model.config))
+    tensors = to_timm(model.state_dict(), architecture)
+    if architecture.init_values is None:
+        tensors = transformers.from_timm(tensors)
+    else:
+        tensors = transformers.dinov2_from_timm(tensors, architecture)
     return write_folder(path, tensors, {CARD: config, PREPROCESSOR: preprocessor})
 
 
@@ -95,12 +101,29 @@ WRITERS: dict[str, Callable[[ViT, ModelCard, Path], Path]] = {
 """How a layout is written."""
 
 
-def require_vit_of_transformers(config: ViTConfig) -> None:
-    """Raise a `ValueError` if transformers' ViT, which is not its DINOv2, has no such model."""
+def require_of_transformers(config: ViTConfig) -> None:
+    """Raise a `ValueError` if transformers has no such model: with LayerScale its DINOv2, without it its ViT."""
+    if config.init_values is not None:
+        _require_dinov2(config)
+        return
     if config.mlp == "swiglu":
-        raise ValueError("transformers' ViT has no mlp='swiglu'; its DINOv2 has, which is not written here.")
+        raise ValueError("transformers' ViT has no mlp='swiglu'; its DINOv2 has, with init_values.")
     _require_head(config, "transformers' ViT")
     require_plain(config, "transformers' ViT", may_differ={"mlp", "qkv_bias", "norm_eps"})
+
+
+def _require_dinov2(config: ViTConfig) -> None:
+    own, registers = {"init_values", "mlp", "qkv_bias", "norm_eps"}, config.num_register_tokens > 0
+    own |= {"num_register_tokens", "prefix_positions"} if registers else set()
+    require_plain(config, "transformers' DINOv2, which is its ViT with init_values,", own)
+    if registers and config.prefix_positions:
+        raise ValueError("transformers' DINOv2 has no registers with prefix_positions=True, only False.")
+    if config.num_classes:
+        raise ValueError(
+            f"num_classes={config.num_classes}: the classifier of transformers' DINOv2 reads class token and mean "
+            "together; without one it is written, and load_model(..., num_classes=0) leaves it out."
+        )
+    dinov2_ratio(config)
 
 
 def require_vit_of_jax(config: ViTConfig) -> None:

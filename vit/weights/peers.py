@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from vit.nn import ViTConfig
 from vit.weights import jax
 from vit.weights.export import (
+    require_of_transformers,
     require_plain,
     require_vit_of_jax,
     require_vit_of_torchvision,
-    require_vit_of_transformers,
 )
 from vit.weights.hub import pretrained_timm
 from vit.weights.timm import timm_architecture, timm_arguments
-from vit.weights.transformers_card import ACTIVATIONS
+from vit.weights.transformers_card import ACTIVATIONS, dinov2_ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +164,7 @@ def _of_torchvision(model: Any) -> ViTConfig:
 def _transformers(architecture: str | ViTConfig, pretrained: bool) -> Peer:
     """ViT, there and back; for an architecture with LayerScale DINOv2, whose pooled features are compared."""
     config = _config(architecture, "transformers", pretrained)
+    require_of_transformers(config)
     library = importlib.import_module("transformers")
     fields: dict[str, Any] = {
         "image_size": list(config.image_hw),
@@ -183,7 +184,6 @@ def _transformers(architecture: str | ViTConfig, pretrained: bool) -> Peer:
         return folder / "theirs"
 
     if config.init_values is None:
-        require_vit_of_transformers(config)
         fields |= {"intermediate_size": config.mlp_hidden_dim, "num_labels": config.num_classes}
         return Peer(
             model=library.ViTForImageClassification(library.ViTConfig(**fields)),
@@ -194,11 +194,8 @@ def _transformers(architecture: str | ViTConfig, pretrained: bool) -> Peer:
             layout="transformers",
             logits=lambda output: output.logits,
         )
-    _require_dinov2(config)
-    swiglu = config.mlp == "swiglu"
-    # transformers takes two thirds of this for each of gate and value, whose sum is ours
-    ratio = config.mlp_ratio * 3 / 4 if swiglu else config.mlp_ratio
-    fields |= {"mlp_ratio": round(ratio), "use_swiglu_ffn": swiglu, "layerscale_value": config.init_values}
+    fields |= {"mlp_ratio": dinov2_ratio(config), "use_swiglu_ffn": config.mlp == "swiglu"}
+    fields["layerscale_value"] = config.init_values
     if config.num_register_tokens:
         fields["num_register_tokens"] = config.num_register_tokens
         model = library.Dinov2WithRegistersModel(library.Dinov2WithRegistersConfig(**fields))
@@ -209,23 +206,10 @@ def _transformers(architecture: str | ViTConfig, pretrained: bool) -> Peer:
         config=config,
         write=write,
         says_its_architecture=True,
+        read=type(model).from_pretrained,
+        layout="transformers",
         logits=lambda output: output.pooler_output,
     )
-
-
-def _require_dinov2(config: ViTConfig) -> None:
-    """Raise a `ValueError` if transformers' DINOv2, with or without registers, has no such model."""
-    own = {"init_values", "mlp", "qkv_bias", "norm_eps", "num_register_tokens"}
-    registers = config.num_register_tokens > 0
-    require_plain(
-        config, "transformers' DINOv2 (init_values is given)", own | ({"prefix_positions"} if registers else set())
-    )
-    if registers and config.prefix_positions:
-        raise ValueError("transformers' DINOv2 has no registers with prefix_positions=True, only False.")
-    if config.num_classes:
-        raise ValueError(
-            f"num_classes={config.num_classes}: transformers' DINOv2 is compared by its features; num_classes=0 works."
-        )
 
 
 def _vit_pytorch(architecture: str | ViTConfig, pretrained: bool) -> Peer:

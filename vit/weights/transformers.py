@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
+from vit.nn import ViTConfig
 from vit.weights.names import fuse, inverse, rename, split
 
 MARKER = r"(vit\.|dinov2\.|dinov2_with_registers\.)?embeddings\.patch_embeddings\.projection\.weight"
@@ -44,8 +46,14 @@ DINOV2_NAMES = SHARED_NAMES | {
     "encoder.layer.{}.norm2": "blocks.{}.norm2",
     "encoder.layer.{}.layer_scale1.lambda1": "blocks.{}.ls1.gamma",
     "encoder.layer.{}.layer_scale2.lambda1": "blocks.{}.ls2.gamma",
+}
+
+DINOV2_MLP_NAMES = {
     "encoder.layer.{}.mlp.fc1": "blocks.{}.mlp.fc1",
     "encoder.layer.{}.mlp.fc2": "blocks.{}.mlp.fc2",
+}
+
+DINOV2_SWIGLU_NAMES = {
     "encoder.layer.{}.mlp.weights_in": "blocks.{}.mlp.fc1",
     "encoder.layer.{}.mlp.weights_out": "blocks.{}.mlp.fc2",
 }
@@ -59,8 +67,15 @@ NAMES_IN_MEMORY = {
     "layers.{}.layernorm_after": "blocks.{}.norm2",
     "layers.{}.mlp.fc1": "blocks.{}.mlp.fc1",
     "layers.{}.mlp.fc2": "blocks.{}.mlp.fc2",
+    "encoder.layer.{}.attention.q_proj": "blocks.{}.attn.q",
+    "encoder.layer.{}.attention.k_proj": "blocks.{}.attn.k",
+    "encoder.layer.{}.attention.v_proj": "blocks.{}.attn.v",
+    "encoder.layer.{}.attention.o_proj": "blocks.{}.attn.proj",
+    "encoder.layer.{}.mlp.gate_proj": "blocks.{}.mlp.g",
+    "encoder.layer.{}.mlp.up_proj": "blocks.{}.mlp.u",
+    "encoder.layer.{}.mlp.down_proj": "blocks.{}.mlp.fc2",
 }
-"""transformers 5, while the model runs."""
+"""transformers 5, while the model runs: ViT, then DINOv2, whose gate and value (`up`) are two maps there."""
 
 BODY = ("vit.", "dinov2.", "dinov2_with_registers.")
 """What stands before every tensor but the classifier's."""
@@ -69,13 +84,28 @@ BODY = ("vit.", "dinov2.", "dinov2_with_registers.")
 def to_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of transformers under timm's names."""
     bare = {_without_body(name): tensor for name, tensor in state.items()}
-    return fuse(rename(bare, VIT_NAMES | DINOV2_NAMES | NAMES_IN_MEMORY))
+    renamed = rename(bare, VIT_NAMES | DINOV2_NAMES | DINOV2_MLP_NAMES | DINOV2_SWIGLU_NAMES | NAMES_IN_MEMORY)
+    gated = fuse(fuse(renamed), "gu", owner=r"blocks\.\d+\.mlp")
+    return rename(gated, {"blocks.{}.mlp.gu": "blocks.{}.mlp.fc1"})
 
 
 def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a plain ViT as `ViTForImageClassification` keeps them in a file."""
     renamed = rename(split(state), inverse(VIT_NAMES))
     return {name if name.startswith("classifier.") else f"vit.{name}": tensor for name, tensor in renamed.items()}
+
+
+def dinov2_from_timm(state: Mapping[str, Tensor], config: ViTConfig) -> dict[str, Tensor]:
+    """The tensors of a DINOv2 as `Dinov2Model` keeps them in a file, or `Dinov2WithRegistersModel`.
+
+    The latter gives the class token a position, which is then zero. Both have a token for masked patches, which only
+    their training needed.
+    """
+    if config.num_register_tokens:
+        state = {**state, "pos_embed": torch.nn.functional.pad(state["pos_embed"], (0, 0, 1, 0))}
+    names = DINOV2_NAMES | (DINOV2_SWIGLU_NAMES if config.mlp == "swiglu" else DINOV2_MLP_NAMES)
+    mask_token = torch.zeros_like(state["cls_token"][0])
+    return rename(split(state), inverse(names)) | {"embeddings.mask_token": mask_token}
 
 
 def _without_body(name: str) -> str:

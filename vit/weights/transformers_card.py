@@ -67,23 +67,23 @@ def card_from_transformers(config: Mapping[str, Any], preprocessor: Mapping[str,
 
 
 def card_to_transformers(card: ModelCard) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `config.json` and `preprocessor_config.json` of a `ViTForImageClassification` say about this model."""
+    """What `config.json` and `preprocessor_config.json` say about this model: with LayerScale a DINOv2, else a ViT.
+
+    Raises:
+        ValueError: a width of DINOv2's MLP, or a preprocessing, that transformers has no words for.
+    """
     architecture, preprocessing = card.config, card.preprocessing
     config = {
-        "architectures": ["ViTForImageClassification"],
-        "model_type": "vit",
         "image_size": _both_sides(architecture.image_hw),
         "patch_size": _both_sides(architecture.patch_hw),
         "num_channels": architecture.in_channels,
         "hidden_size": architecture.embed_dim,
         "num_hidden_layers": architecture.depth,
         "num_attention_heads": architecture.num_heads,
-        "intermediate_size": architecture.mlp_hidden_dim,
-        "hidden_act": ACTIVATIONS[architecture.mlp],
+        "hidden_act": ACTIVATIONS.get(architecture.mlp, "gelu"),  # which swiglu does not look at
         "qkv_bias": architecture.qkv_bias,
         "layer_norm_eps": architecture.norm_eps,
-        "id2label": {str(index): card.label(index) for index in range(architecture.num_classes)},
-        "label2id": {card.label(index): index for index in range(architecture.num_classes)},
+        **(_of_vit(card) if architecture.init_values is None else _of_dinov2(architecture)),
     }
     preprocessor = {
         **_resizing(preprocessing),
@@ -95,6 +95,54 @@ def card_to_transformers(card: ModelCard) -> tuple[dict[str, Any], dict[str, Any
         "image_std": list(preprocessing.std),
     }
     return config, preprocessor
+
+
+def _of_vit(card: ModelCard) -> dict[str, Any]:
+    """What only a ViT has in its `config.json`."""
+    labels = [card.label(index) for index in range(card.config.num_classes)]
+    return {
+        "architectures": ["ViTForImageClassification"],
+        "model_type": "vit",
+        "intermediate_size": card.config.mlp_hidden_dim,
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
+
+
+def _of_dinov2(architecture: ViTConfig) -> dict[str, Any]:
+    """What only a DINOv2 has in its `config.json`."""
+    registers = architecture.num_register_tokens
+    return {
+        "architectures": ["Dinov2WithRegistersModel" if registers else "Dinov2Model"],
+        "model_type": "dinov2_with_registers" if registers else "dinov2",
+        "mlp_ratio": dinov2_ratio(architecture),
+        "use_swiglu_ffn": architecture.mlp == "swiglu",
+        "layerscale_value": architecture.init_values,
+        **({"num_register_tokens": registers} if registers else {}),
+    }
+
+
+def dinov2_ratio(architecture: ViTConfig) -> int:
+    """The whole number from which transformers' DINOv2 gets the width of this model's MLP.
+
+    Raises:
+        ValueError: there is none.
+    """
+    is_swiglu, width = architecture.mlp == "swiglu", architecture.embed_dim
+    # transformers takes two thirds of this for each of gate and value, whose sum is ours
+    ratio = round(architecture.mlp_ratio * 3 / 4) if is_swiglu else round(architecture.mlp_ratio)
+    if _dinov2_hidden(width, ratio, is_swiglu) != architecture.mlp_hidden_dim:
+        raise ValueError(
+            f"mlp_ratio={architecture.mlp_ratio} gives {architecture.mlp_hidden_dim} hidden units, and transformers' "
+            f"DINOv2 takes whole multiples of the width; {_dinov2_hidden(width, ratio, is_swiglu) / width:g} works."
+        )
+    return ratio
+
+
+def _dinov2_hidden(width: int, ratio: int | float, is_swiglu: bool) -> int:
+    """How wide transformers makes the first layer of DINOv2's MLP."""
+    hidden = int(width * ratio)
+    return 2 * ((int(hidden * 2 / 3) + 7) // 8 * 8) if is_swiglu else hidden  # gate and value, each in whole eights
 
 
 def _resizing(preprocessing: Preprocessing) -> dict[str, Any]:
@@ -128,9 +176,7 @@ def _dinov2(config: Mapping[str, Any]) -> ViTConfig:
     """DINOv2, as features: the classifier of `Dinov2ForImageClassification` reads class token and mean together."""
     given = {**DINOV2_DEFAULTS, **config}
     width = given["hidden_size"]
-    hidden = int(width * given["mlp_ratio"])
-    if given["use_swiglu_ffn"]:
-        hidden = 2 * ((int(hidden * 2 / 3) + 7) // 8 * 8)  # two thirds for each of gate and value, in whole eights
+    hidden = _dinov2_hidden(width, given["mlp_ratio"], given["use_swiglu_ffn"])
     registers = given.get("num_register_tokens", 4) if given["model_type"] == "dinov2_with_registers" else 0
     return ViTConfig(
         **_shared(given),
