@@ -39,9 +39,9 @@ def kill_training(kills: int, folder: Path, workers: int) -> bool:
     """Whether a run that was killed so often ended as the unbroken one."""
     fit = ["fit", *FLAGS, "--output", str(folder), "--data.num_workers", str(workers), "--report", "false"]
     longest, _, _ = _copy(lambda: main([*fit, "--name", "unbroken"]))
-    done = 0
+    done, latest = 0, min(4 / kills, 0.7)  # in shares of the unbroken run, so that the first kill comes before its end
     while done < kills and not (folder / "killed/checkpoints" / FINISHED).exists():
-        _, killed, _ = _copy(lambda: main([*fit, "--name", "killed"]), random.uniform(0, 4 / kills) * longest)
+        _, killed, _ = _copy(lambda: main([*fit, "--name", "killed"]), random.uniform(0, latest) * longest)
         if killed:
             done += 1
             found = newest_whole(folder / "killed", print)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from vit.nn import ViT
-from vit.train.ema import average_of, decay_at, follow
+from vit.train.ema import Follower, average_of, decay_at
 from vit.train.export import network_state
 from vit.train.run import Run, fit
 from vit.weights import load_model, read_card
@@ -37,9 +37,10 @@ def test_an_average_worked_by_hand() -> None:
     network = nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(8.0)
     average = average_of(network)
+    follower = Follower(average, network)
     for value, expected in [(0.0, 2.0), (4.0, 3.5)]:  # a quarter of the old, three quarters of the new
         network.weight.data.fill_(value)
-        follow(average, network, 0.25)
+        follower.follow(0.25)
         assert average.weight.item() == expected
     assert network.weight.item() == 4.0
 
@@ -48,10 +49,11 @@ def test_the_average_is_torchs() -> None:
     network = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5))
     ours, theirs = average_of(network), AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.7))
     theirs.update_parameters(network)  # the first one of torch's copies
+    follower = Follower(ours, network)
     for _ in range(4):
         for tensor in (*network.parameters(), network[1].running_mean):
             tensor.data.normal_()  # pyright: ignore
-        follow(ours, network, 0.7)
+        follower.follow(0.7)
         theirs.update_parameters(network)
     for mine, other in zip(ours.parameters(), theirs.module.parameters(), strict=True):
         torch.testing.assert_close(mine, other)
@@ -64,7 +66,7 @@ def test_frozen_weights_stay_and_the_average_is_not_trained() -> None:
     average = average_of(network)
     network.weight.data.add_(1)
     network.bias.data.add_(1)
-    follow(average, network, 0.5)
+    Follower(average, network).follow(0.5)
     assert not torch.equal(average.weight, network.weight)  # nobody moves a frozen weight, so none is looked at
     torch.testing.assert_close(average.bias, network.bias - 0.5)
     assert not any(parameter.requires_grad for parameter in average.parameters())

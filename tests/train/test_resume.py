@@ -1,5 +1,6 @@
 """A run that is stopped or killed anywhere and gone on with is the unbroken run, to the bit."""
 
+import csv
 import os
 import resource
 import shutil
@@ -142,6 +143,17 @@ def test_a_run_that_was_told_to_stop_goes_on_as_if_it_had_not(
     assert saved["global_step"] == run.trainer.global_step  # the exact step
     fit(start("stopped"))
     assert_same_run(run.folder, unbroken())
+
+
+@pytest.mark.parametrize(("hook", "count"), [*MOMENTS, ("on_train_epoch_start", 2), ("on_train_epoch_start", 3)])
+def test_so_does_a_run_whose_end_is_counted_in_steps(
+    hook: str, count: int, start: Callable[..., Run], unbroken: Callable[..., Path]
+) -> None:
+    in_steps = ["--trainer.max_epochs", "-1", "--trainer.max_steps", "10"]
+    run = start("stopped", *in_steps)
+    break_off(run, hook, count)
+    fit(start("stopped", *in_steps))
+    assert_same_run(run.folder, unbroken(*in_steps))
 
 
 @pytest.mark.parametrize(
@@ -316,14 +328,17 @@ def epoch_lines(text: str) -> list[str]:
     return [line.partition("  ")[0] for line in text.splitlines() if line.startswith("epoch ")]
 
 
+@pytest.mark.parametrize("longer", [[], ["--trainer.max_steps", "16"]], ids=["epochs", "steps"])
 def test_a_finished_run_that_is_trained_for_longer_repeats_nothing(
-    finished: Path, capsys: pytest.CaptureFixture[str]
+    longer: list[str], finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (finished / "metrics.csv").read_text()
-    run = Run(["--resume", str(finished), "--trainer.max_epochs", "4"])
+    run = Run(["--resume", str(finished), "--trainer.max_epochs", "4", *longer])
     fit(run)
     assert epoch_lines(capsys.readouterr().out) == ["epoch 4/4"]
     assert (run.from_step, run.trainer.global_step) == (12, 16)
+    rows = list(csv.DictReader((finished / "metrics.csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows if row["val_acc"]] == [3, 7, 11, 15]
     assert (finished / "metrics.csv").read_text().startswith(before)
 
 

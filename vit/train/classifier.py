@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from vit.data.module import ImageDataModule
 from vit.nn import ViT, ViTConfig
 from vit.train.checkpoints import read_checkpoint
-from vit.train.ema import average_of, decay_at, follow
+from vit.train.ema import Follower, average_of, decay_at
 from vit.train.finetune import LoRA, pretrained_network, restrict
 from vit.train.finite import LossWatch, require_finite
 from vit.train.loss import training_loss
@@ -98,6 +98,7 @@ class Classifier(L.LightningModule):
             {name: MulticlassAccuracy(vit.num_classes, average="micro", validate_args=False) for name in ACCURACIES}
         )
         self.watch = LossWatch()
+        self._follower: Follower | None = None
 
     @classmethod
     def load_from_checkpoint(  # pyright: ignore[reportIncompatibleMethodOverride]  # a checkpoint of ours says all
@@ -153,6 +154,10 @@ class Classifier(L.LightningModule):
                 if network is not None and not is_sharded(network):
                     shard(network, self.device_mesh["data_parallel"])
 
+    def on_train_start(self) -> None:
+        """Look up what the average follows; from here on no tensor becomes another."""
+        self._follower = None if self.ema is None else Follower(self.ema, self.network)
+
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         images, targets = batch
         logits = self(images)
@@ -188,9 +193,9 @@ class Classifier(L.LightningModule):
         """Step, and let the average follow; once for all the batches that are accumulated."""
         step = self.global_step
         super().optimizer_step(*args, **kwargs)
-        if self.ema is not None:
+        if self._follower is not None:
             assert self.recipe.ema_decay is not None
-            follow(self.ema, self.network, decay_at(step, self.recipe.ema_decay))
+            self._follower.follow(decay_at(step, self.recipe.ema_decay))
 
     def on_validation_start(self) -> None:
         """Look at the losses before anybody relies on them."""

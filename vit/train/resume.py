@@ -127,8 +127,7 @@ class Resumable(Checkpoint):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the end, with the last epoch's validation behind it, so that a longer training does not repeat that."""
         batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        by_epochs = trainer.max_steps == -1  # else Lightning would take an empty epoch first
-        if by_epochs and batches >= trainer.num_training_batches and self._saved_place != "between epochs":
+        if batches >= trainer.num_training_batches and self._saved_place != "between epochs":
             self._saved_step = 0
         if trainer.global_step:
             self._save(trainer, "between epochs")
@@ -204,6 +203,10 @@ class Resumable(Checkpoint):
         if not trainer.global_step:
             return
         restore_best(trainer)
+        epochs = trainer.fit_loop.epoch_progress.current
+        if epochs.processed == epochs.ready:  # pyright: ignore[reportAttributeAccessIssue]
+            # with max_steps Lightning would go on in the epoch that is over, at its end
+            trainer.fit_loop.epoch_loop.restarting = False
         validated = trainer.fit_loop.epoch_loop.val_loop.batch_progress.total
         validated.ready = validated.started = validated.completed  # pyright: ignore[reportAttributeAccessIssue]  # see _adapt_counts
         if len(state["processes"]) != trainer.world_size:
