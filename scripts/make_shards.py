@@ -22,6 +22,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import tarfile
 import zlib
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return verify(args.output) if args.verify else make(args)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_by_our_flags(str(error))}", file=sys.stderr)
         return 2
     except BrokenProcessPool:
         print(
@@ -318,6 +319,14 @@ def _write_whole(file: Path, content: bytes) -> None:
 def _sha256(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _by_our_flags(message: str) -> str:
+    """What the sources say in the names of `vit fit`, data.columns.label, in ours, --label-column."""
+    message = re.sub(r"(?<![\w./-])data\.columns\.(image|label|split)\b", r"--\1-column", message)
+    message = re.sub(r"(?<![\w./-])data\.columns\b(?!\.)", "--image-column, --label-column or --split-column", message)
+    name = re.compile(r"(?<![\w./-])data\.(source|root|table|download|test_fraction|val_fraction)\b(?![./])")
+    return name.sub(lambda found: "--" + found[1].replace("_", "-"), message)
 
 
 def _sources() -> list[str]:

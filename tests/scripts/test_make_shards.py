@@ -254,10 +254,16 @@ def test_what_is_no_index_is_explained(tmp_path: Path) -> None:
     ("flags", "sentence"),
     [
         ([], "which data? --source is one of digits, cifar10"),
-        (["--source", "folder", "--root", "nowhere"], "data.root=nowhere is not a folder"),
+        (["--source", "folder", "--root", "nowhere"], "--root=nowhere is not a folder"),
         (["--source", "folder", "--root", "PHOTOS", "--val-fraction", "0.5"], "the data has a validation part"),
         (["--source", "folder", "--root", "PHOTOS", "--images-per-shard", "0"], "--images-per-shard 0 must be at"),
-        (["--source", "folder", "--root", "PHOTOS", "--label-column", "x"], "data.columns says nothing to data.source"),
+        (
+            ["--source", "folder", "--root", "PHOTOS", "--label-column", "x"],
+            "--label-column or --split-column says nothing",
+        ),
+        (["--source", "table", "--root", "LABELS", "--label-column", "x"], "--label-column=x is no column of"),
+        (["--source", "table", "--root", "LABELS"], "which column of"),
+        (["--source", "table", "--root", "LABELS"], "name one with --label-column."),
     ],
 )
 def test_wrong_input_is_one_line_and_makes_nothing(
@@ -268,7 +274,9 @@ def test_wrong_input_is_one_line_and_makes_nothing(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert make(script, tmp_path / "out", *[str(photos) if flag == "PHOTOS" else flag for flag in flags]) == 2
+    (tmp_path / "labels.csv").write_text("path,species\na.jpg,cat\n")
+    named = {"PHOTOS": str(photos), "LABELS": str(tmp_path / "labels.csv")}
+    assert make(script, tmp_path / "out", *[named.get(flag, flag) for flag in flags]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert sentence in error

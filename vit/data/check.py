@@ -38,6 +38,15 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A file that is read, of whose picture a part may be missing, and what the decoder warns of."""
+
+    path: str
+    reason: str
+    part: str
+
+
+@dataclass(frozen=True)
 class Copy:
     """One of several copies of an image."""
 
@@ -91,6 +100,8 @@ class Report:
     leaked: tuple[Copies, ...]
     """Images that are in more than one part."""
     unreadable: tuple[Unreadable, ...]
+    suspect: tuple[Suspect, ...]
+    """JPEG files that decode with warnings."""
     contradictions: tuple[Copies, ...]
     """Exact copies under different classes: at least one label is wrong."""
     doubtful: tuple[Copies, ...]
@@ -223,6 +234,11 @@ def report(listing: Listing, found: Sequence[Found], likeness: float = LIKENESS)
             Unreadable(listing.names[n], answer, listing.parts[n])
             for n, answer in enumerate(found)
             if isinstance(answer, str)
+        ),
+        suspect=tuple(
+            Suspect(listing.names[n], print_.warning, listing.parts[n])
+            for n, print_ in zip(read, prints, strict=True)
+            if print_.warning
         ),
         contradictions=named((group for group in exact if spans(group, listing.classes)), "exact"),
         doubtful=named(

@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from vit.data.decode import DECODER_ERRORS, FORMATS, EncodedImage, UnreadableImageError, read_image
+from vit.data.jpeg_warnings import jpeg_warning
 
 SIDE = 32
 """Pixels a side of the grey thumbnail from which the hash is made and by which two images are compared."""
@@ -58,11 +59,14 @@ class Fingerprint:
 
     transparent: bool = False
 
+    warning: str = ""
+    """What libjpeg warns of, where the picture came out all the same: a part of it may be missing or grey."""
+
 
 def read_fingerprint(path: str | os.PathLike[str] | EncodedImage) -> Fingerprint | str:
     """The fingerprint of an image file, or the reason why it cannot be read, without its path."""
     try:
-        found = fingerprint_of(read_image(path))
+        found = replace(fingerprint_of(read_image(path)), warning=jpeg_warning(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as in read_image
             with Image.open(

@@ -61,6 +61,7 @@ def _wrong_classes(report: Report) -> Iterator[str]:
 
 def _noteworthy(report: Report) -> Iterator[str]:
     """What may be meant so."""
+    yield from _suspect(report)
     if report.doubtful:
         yield f"note   {_number(report.doubtful, 'image')} nearly the same under different classes"
         yield from _examples(report.doubtful)
@@ -82,6 +83,16 @@ def _noteworthy(report: Report) -> Iterator[str]:
     if report.ignored or report.hidden:
         hidden = {"hidden": report.hidden} if report.hidden else {}
         yield f"note   files that are not read: {counted({**report.ignored, **hidden}, most=10)}"
+
+
+def _suspect(report: Report) -> Iterator[str]:
+    """Files of which a part of the picture may be missing."""
+    if report.suspect:
+        yield (
+            f"note   {_number(report.suspect, 'file')} that decode{'s' if len(report.suspect) == 1 else ''} with "
+            "warnings: a part of the picture may be missing or grey, look at them"
+        )
+        yield from _some([f"{file.path}: {file.reason}" for file in report.suspect], 2 * SHOWN)
 
 
 def _contents(report: Report) -> Iterator[str]:
