@@ -86,7 +86,7 @@ def test_what_is_typed_counts(tuned: Any) -> None:
     report = str(run.model.load_report)
     assert "4 x 4 -> 6 x 6 patches" in report
     assert "3 -> 1 colour channels" in report
-    assert "newly initialised: head.bias, head.weight" in report
+    assert "new, at zero: head.bias, head.weight" in report
 
 
 def test_the_resolved_config_fine_tunes_again_to_the_same_weights(tuned: Any) -> None:

@@ -36,7 +36,7 @@ class LoadReport:
         """A line for each kind, with the names where they are few."""
         lines = [f"{self.source} ({self.layout} layout): {_count(len(self.loaded), 'tensor')} loaded as they are"]
         lines += [f"  resized: {name}, {what}" for name, what in self.resized.items()]
-        lines += [f"  newly initialised: {', '.join(self.initialised)}"] if self.initialised else []
+        lines += [f"  new, at zero: {', '.join(self.initialised)}"] if self.initialised else []
         lines += [f"  left over: {_grouped(self.left_over)}"] if self.left_over else []
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vit.nn import ViT, ViTConfig
@@ -195,6 +196,9 @@ def _build(
 ) -> tuple[ViT, tuple[str, ...]]:
     """A model with these tensors, and the names of its parameters that were not among them.
 
+    A new head starts at zero (Dosovitskiy et al. 2021, section 3.2): of features as large as pretrained ones random
+    numbers make logits that are unlearned first, and differ from seed to seed.
+
     Raises:
         ValueError: tensors are missing, left over or of another shape, and it is not only that the head is new.
     """
@@ -205,7 +209,7 @@ def _build(
     if lacking := {*initialised, *(model.state_dict().keys() - parameters)} - ours.keys():
         # a head and buffers, which are computed from the configuration, are the same at any depth
         fresh = ViT(dataclasses.replace(config, depth=1)).state_dict()
-        ours |= {name: fresh[name] for name in lacking}
+        ours |= {name: torch.zeros_like(fresh[name]) if name in initialised else fresh[name] for name in lacking}
     _require_fit(model.state_dict(), ours, source, state)
     model.load_state_dict({name: tensor.float().contiguous() for name, tensor in ours.items()}, assign=True)
     return model.eval(), initialised
