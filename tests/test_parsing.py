@@ -1,5 +1,7 @@
 """What a parser says, made plain."""
 
+from pathlib import Path
+
 import pytest
 from jsonargparse import ArgumentError
 
@@ -84,3 +86,27 @@ def test_a_command_refuses_what_it_does_not_know(arguments: list[str], sentence:
     add_model_and_images(parser)
     with pytest.raises(ArgumentError, match=sentence):
         parser.parse_args(arguments)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"- a\n- b\n", "c.yaml holds a list; a config is keys and values, such as seed_everything: 0."),
+        (b"", "c.yaml holds nothing; a config is keys and values"),
+        (b"a word\n", "c.yaml holds a single value; a config is keys and values"),
+        (b"top_k: [1\nx: 2\n", "c.yaml, line 2, column 2 is no YAML: "),
+        (b"\x89PNG\r\n", "c.yaml is no text; a config is YAML"),
+        (b"a: \x07\n", "c.yaml is no YAML: unacceptable character"),
+    ],
+)
+def test_a_file_that_is_no_config_is_named(content: bytes, sentence: str, tmp_path: Path) -> None:
+    parser = command_parser("predict", "Label images.")
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--top_k", type=int, default=1)
+    (tmp_path / "c.yaml").write_bytes(content)
+    with pytest.raises(ArgumentError) as refused:
+        parser.parse_args(["--config", str(tmp_path / "c.yaml")])
+    assert str(refused.value).startswith(f"config file {tmp_path}")
+    assert sentence in str(refused.value)
+    (tmp_path / "c.yaml").write_bytes(b"top_k: 3\n")
+    assert parser.parse_args(["--config", str(tmp_path / "c.yaml")]).top_k == 3

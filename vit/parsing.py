@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+import yaml
+from jsonargparse import ArgumentParser, Namespace
 
 from vit.spelling import did_you_mean
 
@@ -24,6 +27,31 @@ class ExplainsErrors(ArgumentParser):
         """Raise, in the words of this package."""
         flags = [action.option_strings[-1].removeprefix("--") for action in self._actions if action.option_strings]
         super().error(explain_error(message, flags), ex)
+
+    def parse_path(self, cfg_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Namespace:
+        """Parse a config file; one that holds no keys and values is refused by its name."""
+        if sentence := _no_config(Path(cfg_path)):
+            self.error(sentence)
+        return super().parse_path(cfg_path, *args, **kwargs)
+
+
+def _no_config(path: Path) -> str | None:
+    """Why a file is no config, in a sentence; None where it is one, or cannot be read at all, which the parser says."""
+    if not path.is_file():
+        return None
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        return f"config file {path} is no text; a config is YAML, such as those in configs/."
+    except yaml.YAMLError as error:
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else " ".join(str(error).split())
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        return f"config file {path}{where} is no YAML: {problem}."
+    if isinstance(content, dict):
+        return None
+    holds = {list: "a list", type(None): "nothing"}.get(type(content), "a single value")
+    return f"config file {path} holds {holds}; a config is keys and values, such as seed_everything: 0."
 
 
 def command_parser(name: str, description: str) -> ArgumentParser:

@@ -72,6 +72,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["predict", "a.png", "--model", "nowhere"], "model folder nowhere does not exist; `vit fit` writes one to"),
         (["explain", "a.png", "--model", "nowhere"], "model folder nowhere does not exist"),
         (["explain", "a.png", "--model", "m", "--head-fusion", "sum"], "head_fusion=sum is not of its type"),
+        (["test"], "missing: model; --help says what for."),
         (["test", "nowhere"], "nowhere is not a run folder: it has no config.yaml"),
         (["compare", "--seeds", "0"], "--seeds 0 must be at least 1."),
         (["compare", "--baseline", "keras"], "argument --baseline: invalid choice: 'keras'"),

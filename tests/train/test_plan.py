@@ -66,6 +66,22 @@ def test_limits_are_numbers_of_batches_or_shares(limit: float | None, batches: i
     assert planning._limited(limit, 20) == batches  # pyright: ignore
 
 
+@pytest.mark.parametrize(
+    ("interval", "every", "passes"),
+    [
+        (None, 1, 6),
+        (None, 4, 1),  # after the fourth epoch
+        (1.0, 2, 3),
+        (0.25, 1, 24),
+        (5, 1, 24),  # of 20 batches
+        (8, 1, 12),  # after batches 8 and 16 of each epoch
+        (50, None, 2),  # of 120 batches
+    ],
+)
+def test_the_number_of_validations_is_lightnings(interval: float | None, every: int | None, passes: int) -> None:
+    assert planning._validations(interval, every, 20, 6.0) == passes  # pyright: ignore
+
+
 class FakeTrainer(L.Trainer):
     accumulate_grad_batches, should_stop = 1, False  # pyright: ignore
 

@@ -144,3 +144,9 @@ def test_class_weights_and_mixing_train_together(precision: str, make: Any) -> N
     assert seen[0] == {"train_acc_mixed"}  # the last epoch mixes nothing
     assert "train_acc" in seen[1]
     assert all(torch.isfinite(torch.tensor(value)) for value in metrics.values())
+
+
+@pytest.mark.parametrize("seed", ["-3", str(2**32)])
+def test_a_seed_that_numpy_does_not_take_is_named(seed: str, make: Any) -> None:
+    with pytest.raises(ValueError, match=rf"seed_everything={seed} must be from 0 to 4294967295"):
+        make("--seed_everything", seed)

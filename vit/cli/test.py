@@ -37,6 +37,8 @@ def run(arguments: list[str]) -> int:
     parser.add_class_arguments(ImageDataModule, "data", skip={"image_size"})
     # only what was given: the rest is the run's
     given = parser.parse_args(arguments, defaults=False, _skip_validation=True).as_dict()
+    if "model" not in given:  # which the parser does not look at either then
+        parser.error("the following arguments are required: model")
     if given.get("device"):
         check_device(given["device"])
     form, model, report = given.pop("format", "text"), given.pop("model"), given.pop("report", True)

@@ -89,11 +89,13 @@ def _plan(run: Rehearsal, largest_batch: BatchLimit | None, no_largest_batch: st
     wait = median(run.clock.waits[min(WARM_UP, len(run.clock.waits) - 1) :])
     batches = len(data.train_dataloader())
     batches = _limited(flags.limit_train_batches, batches)
-    steps = _steps(flags.max_epochs, flags.max_steps, math.ceil(batches / run.trainer.accumulate_grad_batches))
+    an_epoch = math.ceil(batches / run.trainer.accumulate_grad_batches)
+    steps = _steps(flags.max_epochs, flags.max_steps, an_epoch)
     all_batches = min(steps * run.trainer.accumulate_grad_batches, steps * batches)
-    epochs = steps / math.ceil(batches / run.trainer.accumulate_grad_batches)
+    epochs = steps / an_epoch
     validation = _validation_seconds(run, device)
-    passes = math.floor(epochs / (flags.check_val_every_n_epoch or 1)) * (1 if run.model.ema is None else 2)
+    networks = 1 if run.model.ema is None else 2  # the average of the weights is validated too
+    passes = networks * _validations(flags.val_check_interval, flags.check_val_every_n_epoch, batches, epochs)
     return Plan(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         precision=str(run.trainer.precision),
@@ -130,6 +132,21 @@ def _steps(max_epochs: int | None, max_steps: int, an_epoch: int) -> int:
         max_epochs = 1000
     by_epochs = max_epochs * an_epoch if max_epochs is not None and max_epochs >= 0 else sys.maxsize
     return min(by_epochs, max_steps if max_steps >= 0 else sys.maxsize)
+
+
+def _validations(interval: int | float | None, every: int | None, batches: int, epochs: float) -> int:
+    """How often the validation images are passed over.
+
+    Args:
+        interval: trainer.val_check_interval: a share of an epoch, or a number of batches; None is a whole epoch.
+        every: trainer.check_val_every_n_epoch; None has `interval` count batches over the ends of epochs.
+        batches: Of an epoch.
+        epochs: Of the run.
+    """
+    between = _limited(interval, batches) if interval is None or isinstance(interval, float) else interval
+    if every is None:
+        return int(epochs * batches / between)
+    return math.floor(epochs / every) * (batches // between)
 
 
 def _validation_seconds(run: Run, device: torch.device) -> float:

@@ -13,6 +13,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 from vit.train.finetune import LARGEST_RATE, starting_point
 
+LARGEST_SEED = 2**32 - 1
+"""numpy takes none above it."""
+
 SPLITTING = ("fsdp", "deepspeed", "model_parallel", "modelparallel")
 """In names of strategies under which no device has all of a weight; fsdp itself is ours."""
 
@@ -49,6 +52,9 @@ def check_flags(config: Namespace) -> None:
         ValueError: with a sentence about the flag.
     """
     _check_trainer(config.trainer)
+    seed = config.seed_everything
+    if not isinstance(seed, bool) and not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"seed_everything={seed} must be from 0 to {LARGEST_SEED}, or true for a random one.")
     name = None if config.name is None else Path(config.name)
     if name is not None and (name.is_absolute() or ".." in name.parts or not name.name):
         raise ValueError(f"--name {config.name!r} is no name of a folder in --output {config.output}.")
@@ -98,5 +104,5 @@ def advice(config: Namespace) -> list[str]:
         return []
     return [
         f"model.recipe.learning_rate={rate:g} is one for training from scratch and may unlearn the pretrained weights; "
-        "1e-5 to 1e-4 are usual for fine-tuning, more for model.tune=head or lora."
+        "1e-5 to 3e-4 are usual for fine-tuning, more for model.tune=head or lora."
     ]
