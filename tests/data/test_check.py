@@ -118,10 +118,18 @@ def test_one_class_is_none_to_be_told_apart_and_one_image_none_to_be_divided() -
 
 
 def test_images_beside_the_classes_are_told_by_part() -> None:
-    rows = [("train", name, landscape(n)) for n, name in enumerate(["a", "b", "a"])]
+    rows = [("train", name, landscape(n)) for n, name in enumerate(["a", "b"])]
     listing, found = of_pictures(*rows, ("val", "", landscape(5)))
     lines = list(summary(report(listing, found)))  # pyright: ignore
-    assert lines[0] == "WRONG  1 images lie beside the class folders of val, in no class"
+    assert lines[0] == "WRONG  1 image lies beside the class folders of val, in no class"
+
+
+def test_an_image_in_no_class_is_not_the_smallest_class() -> None:
+    rows = [("train", name, landscape(n)) for n, name in enumerate(["", "a", "a", "b", "b", "b", "b"])]
+    for uneven, some in ((True, rows), (False, rows[:-1])):
+        lines = list(summary(report(*of_pictures(*some))))  # pyright: ignore
+        assert ("the largest class has 2.0 times the images of the smallest" in lines) is uneven
+        assert ("times the images" in "\n".join(lines)) is uneven
 
 
 def test_sizes_and_modes_by_hand() -> None:

@@ -16,7 +16,8 @@
     balance.py     labels -> weights of classes
     module.py      ImageDataModule: splits, batches, normalisation on the device
 
-    fingerprint.py, readers.py, listing.py, duplicates.py, check.py, summary.py    what is wrong with the images
+    fingerprint.py, jpeg_warnings.py, readers.py, listing.py, duplicates.py, check.py, summary.py
+                   what is wrong with the images
     show.py        a picture of a training batch
 
 Import from the files: reading a picture must not cost the import of torchvision and lightning.

@@ -54,7 +54,8 @@ def _wrong_classes(report: Report) -> Iterator[str]:
     if report.unlabelled:
         where = [part for part, counts in report.classes.items() if counts.get("") and part != WHOLE]
         of = f" of {listed(where)}" if where else ""
-        yield f"WRONG  {report.unlabelled:,} images lie beside the class folders{of}, in no class"
+        lie = f"{report.unlabelled:,} image{' lies' if report.unlabelled == 1 else 's lie'}"
+        yield f"WRONG  {lie} beside the class folders{of}, in no class"
     if report.only_class is not None:
         yield f"WRONG  one class, {report.only_class}: telling apart takes two"
 
@@ -69,7 +70,8 @@ def _noteworthy(report: Report) -> Iterator[str]:
         spare = sum(len(copies.images) - 1 for copies in report.repeated)
         exact = sum(len(copies.images) - 1 for copies in report.repeated if copies.kind == "exact")
         torn = "" if "val" in report.classes else "; a validation set split off at random would share some"
-        yield f"note   {spare:,} images repeat others of their part and class ({exact:,} exactly){torn}"
+        repeat = f"{spare:,} image{' repeats another' if spare == 1 else 's repeat others'}"
+        yield f"note   {repeat} of their part and class ({exact:,} exactly){torn}"
         yield from _examples(report.repeated)
     first = report.classes.get("train", report.classes.get(WHOLE, {}))
     if "val" not in report.classes and (single := [name for name, count in first.items() if name and count == 1]):
@@ -125,7 +127,8 @@ def _class_table(report: Report) -> Iterator[str]:
         counts = "".join(f"{report.classes[part].get(name, 0):>9,}" for part in parts)
         yield f"{name or '(none)':<{width}}{counts}"
     yield f"{'total':<{width}}" + "".join(f"{sum(report.classes[part].values()):>9,}" for part in parts)
-    most, fewest = max(first.values(), default=0), min(first.values(), default=0)
+    in_classes = [count for name, count in first.items() if name]
+    most, fewest = max(in_classes, default=0), min(in_classes, default=0)
     if fewest and most / fewest >= 2:
         yield f"the largest class has {most / fewest:.1f} times the images of the smallest"
 
