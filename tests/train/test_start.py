@@ -1,5 +1,6 @@
 """Flags of the start and the end of a run: when it stops early, what it is compiled by, how it is tried out."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import torch
 from vit.train.run import Run, fit
 from vit.train.seeds import Flags
 from vit.train.start import absolute
+
+LIGHTNINGS_OWN = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val_acc"]
+LIGHTNINGS_OWN += ["--trainer.callbacks.mode", "max", "--trainer.callbacks.stopping_threshold", "-1"]
 
 
 @pytest.fixture
@@ -26,8 +30,14 @@ def test_training_stops_when_validation_gets_no_better(make: Any) -> None:
     fit(run)
     assert run.trainer.current_epoch == 3  # one that is the best so far, and two that are no better
     assert run.stopped_early is not None
-    said = "Monitored metric val_acc did not improve in the last 2 validations. Best score: "
-    assert run.stopped_early.startswith(said)
+    assert re.fullmatch(r"val_acc did not rise for 2 epochs; the best was [01]\.\d{4}\.", run.stopped_early)
+
+
+def test_lightnings_own_early_stopping_says_its_own_reason(make: Any) -> None:
+    run = make("--trainer.max_epochs", "5", "--trainer.limit_train_batches", "1", *LIGHTNINGS_OWN)
+    fit(run)
+    assert run.stopped_early is not None
+    assert run.stopped_early.startswith("Stopping threshold reached: val_acc")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from vit.data.decode import DECODER_ERRORS, MAX_PIXELS, EncodedImage
+from vit.data.jpeg_warnings import simplejpeg
 
 
 def jpeg_pixels(path: str | os.PathLike[str] | EncodedImage) -> UInt8[Tensor, "3 h w"] | None:
@@ -72,11 +73,8 @@ _MARKER, _SCAN, _APPLICATION_1 = 0xFF, 0xDA, 0xE1
 @cache
 def _simplejpeg() -> Any:
     """The decoder, where it is installed and gives what the Pillow that is installed gives."""
-    try:
-        import simplejpeg  # pyright: ignore[reportMissingImports]
-    except ImportError:  # no such package for this system, or not for this processor
-        return None
-    return simplejpeg if _agrees(simplejpeg) else None
+    decoder = simplejpeg()
+    return decoder if decoder is not None and _agrees(decoder) else None
 
 
 def _agrees(decoder: Any) -> bool:

@@ -34,7 +34,7 @@ def jpeg_warning(path: str | os.PathLike[str] | EncodedImage) -> str:
 
     Brightness alone, at the smallest size there is: what is looked at is the decompression, not the pixels.
     """
-    decoder = _simplejpeg()
+    decoder = simplejpeg()
     with io.BytesIO(path.content) if isinstance(path, EncodedImage) else Path(path).open("rb") as file:
         if decoder is None or file.read(3) != b"\xff\xd8\xff":
             return ""
@@ -48,7 +48,8 @@ def jpeg_warning(path: str | os.PathLike[str] | EncodedImage) -> str:
 
 
 @cache
-def _simplejpeg() -> Any:
+def simplejpeg() -> Any:
+    """The decoder, where it is installed; else None."""
     try:
         import simplejpeg  # pyright: ignore[reportMissingImports]
     except ImportError:  # no such package for this system, or not for this processor

@@ -104,6 +104,12 @@ class StopsEarly(EarlyStopping):
         """Now it is known how many validations an epoch has; a part of one is waited for."""
         self.patience = math.ceil(self.epochs * validations_an_epoch(trainer))
 
+    @property
+    def reason(self) -> str:
+        """Why it ended the training, if it did."""
+        epochs = "an epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        return f"{self.monitor} did not rise for {epochs}; the best was {self.best_score:.4f}."
+
 
 def validations_an_epoch(trainer: L.Trainer) -> float:
     """How often an epoch is validated, below 1 where not every one is; of a training that has begun."""

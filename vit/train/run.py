@@ -188,11 +188,10 @@ class Run(LightningCLI):
     @property
     def stopped_early(self) -> str | None:
         """Why, if `--early-stopping` or another such callback ended the training."""
-        stops = self.trainer.early_stopping_callbacks
-        reasons = [each.stopping_reason_message for each in stops if each.stopping_reason_message]
-        if not reasons:
-            return None
-        return reasons[0].removesuffix(" Signaling Trainer to stop.").replace("records", "validations")
+        for stop in self.trainer.early_stopping_callbacks:
+            if stop.stopping_reason_message:
+                return stop.reason if isinstance(stop, StopsEarly) else stop.stopping_reason_message
+        return None
 
     def seed(self) -> None:
         """Start all random numbers from the run's seed: before building, and again before training.
