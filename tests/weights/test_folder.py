@@ -11,7 +11,7 @@ import torch
 from vit.nn import Preprocessing, ViT, ViTConfig
 from vit.weights import ModelCard, export_model, load, read_card, save_model
 from vit.weights.description import describe
-from vit.weights.transformers_card import card_to_transformers
+from vit.weights.transformers.card import card_to_transformers
 
 CONFIG = ViTConfig(image_size=(8, 12), patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=2)
 CARD = ModelCard(
@@ -82,7 +82,7 @@ def test_a_folder_without_weights_says_so(folder):
         ('{"pretrained_cfg": {}, "config": ["depth"]}', r"config=\['depth'\] is no object with names and values"),
         ('{"pretrained_cfg": {"input_size": [3, 16]}}', r"input_size=\[3, 16\] is not channels, height and width"),
         ("{}", "does not describe an image model: it has no 'pretrained_cfg'"),
-        ('{"model_type": "bert"}', "model_type='bert' of transformers is not read here; vit, dinov2"),
+        ('{"model_type": "bert"}', "model_type='bert' of transformers is not read here; vit, deit, vit_mae"),
     ],
 )
 def test_a_damaged_card_is_named_with_what_is_wrong(folder, content, what):

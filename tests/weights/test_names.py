@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from vit.weights import torchvision, transformers
+from vit.weights import torchvision
 from vit.weights.names import fuse, inverse, rename, split
+from vit.weights.transformers import dinov2, vit
 
 TABLE = {"encoder.layer_{}.ln": "blocks.{}.norm1", "head": "head"}
 
@@ -19,7 +20,7 @@ def test_a_name_that_the_table_does_not_know_stays():
     ]
 
 
-@pytest.mark.parametrize("table", [TABLE, torchvision.NAMES, transformers.VIT_NAMES])
+@pytest.mark.parametrize("table", [TABLE, torchvision.NAMES, vit.NAMES, dinov2.NAMES])
 def test_the_inverse_table_brings_every_name_back(table):
     state = {f"{name.replace('{}', '7')}.weight": torch.zeros(()) for name in table if not name.endswith("_weight")}
     assert rename(rename(state, table), inverse(table)).keys() == state.keys()

@@ -56,6 +56,8 @@ def as_text(description: Description) -> str:
         lines["GFLOPs"] = f"{description.gflops:.3g} {counted}"
     if description.left_over:
         lines["left over"] = f"{len(description.left_over)} other tensors, {description.left_over[0]} among them"
+    if description.notes:
+        lines["note"] = "; ".join(description.notes)
     if description.card and description.card.provenance:
         lines["provenance"] = "; ".join(f"{key}: {value}" for key, value in description.card.provenance.items())
     return "\n".join(f"{name:<14} {text}" for name, text in lines.items())

@@ -9,7 +9,7 @@ card.py         what its config.json says: architecture, class names, preprocess
 files.py        weight file -> tensors, without running any code that is in it
 hub.py          names -> downloads
 layouts.py      whose names tensors have; one module a layout, all meeting in timm's names: timm.py, torchvision.py,
-                transformers.py (and transformers_card.py), vit_pytorch.py, jax.py; names.py: tables that read both ways
+                transformers/ (one file a family), vit_pytorch.py, jax.py; names.py: tables that read both ways
 adapt.py        tensors of one size -> of another: head, positions, channels
 likeness.py     what architecture a file of tensors looks like
 report.py       what became of every tensor

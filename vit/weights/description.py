@@ -55,6 +55,9 @@ class Description:
     left_over: tuple[str, ...]
     """Tensors of the file that are not the model's."""
 
+    notes: tuple[str, ...] = ()
+    """What else a reader of the file should know."""
+
 
 def describe(source: str | os.PathLike[str]) -> Description:
     """Everything that the headers of a model folder or a weight file say.
@@ -97,6 +100,7 @@ def describe(source: str | os.PathLike[str]) -> Description:
         num_parameters=sum(tensor.numel() for tensor in recognised.state.values()),
         gflops=count_flops(config) / 1e9 if config else None,
         left_over=recognised.left_over,
+        notes=recognised.notes,
     )
 
 

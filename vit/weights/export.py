@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import save_file
 
 from vit.nn import ViT, ViTConfig
-from vit.weights import jax, torchvision, transformers
+from vit.weights import jax, torchvision
 from vit.weights.card import TRAINING, ModelCard
 from vit.weights.folder import CARD, PREPROCESSOR, save_model, write_folder
 from vit.weights.timm import timm_architecture, to_timm
-from vit.weights.transformers_card import card_to_transformers, dinov2_ratio
+from vit.weights.transformers import dinov2, vit
+from vit.weights.transformers.card import card_to_transformers
 
 SIZES = frozenset(
     {"image_size", "patch_size", "in_channels", "num_classes", "embed_dim", "depth", "num_heads", "mlp_ratio"}
@@ -59,10 +60,8 @@ def _write_transformers(model: ViT, card: ModelCard, path: Path) -> Path:
     require_of_transformers(architecture)
     config, preprocessor = card_to_transformers(card)
     tensors = to_timm(model.state_dict(), architecture)
-    if architecture.init_values is None:
-        tensors = transformers.from_timm(tensors)
-    else:
-        tensors = transformers.dinov2_from_timm(tensors, architecture)
+    is_vit = architecture.init_values is None
+    tensors = vit.from_timm(tensors) if is_vit else dinov2.from_timm(tensors, architecture)
     return write_folder(path, tensors, {CARD: config, PREPROCESSOR: preprocessor})
 
 
@@ -123,7 +122,7 @@ def _require_dinov2(config: ViTConfig) -> None:
             f"num_classes={config.num_classes}: the classifier of transformers' DINOv2 reads class token and mean "
             "together; without one it is written, and load_model(..., num_classes=0) leaves it out."
         )
-    dinov2_ratio(config)
+    dinov2.whole_ratio(config)
 
 
 def require_vit_of_jax(config: ViTConfig) -> None:

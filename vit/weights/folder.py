@@ -19,11 +19,12 @@ from torch import Tensor
 from vit.nn import PRESETS, ViT
 from vit.weights.card import ModelCard, card_from_json, card_to_json
 from vit.weights.timm import to_timm
-from vit.weights.transformers_card import card_from_transformers
+from vit.weights.transformers.card import card_from_transformers
 
 WEIGHTS = "model.safetensors"
 CARD = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"
 OTHER_WEIGHTS = ("model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """What transformers calls the weights of models in several files, and older repositories of it and of timm theirs."""
 
@@ -128,5 +129,9 @@ def _meant(folder: Path) -> str:
 
 
 def _preprocessor(card: Path) -> Mapping[str, Any] | None:
-    path = card.with_name(PREPROCESSOR)
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """What transformers says about pictures: in a file of its own, or beside the tokenizer of a model of two towers."""
+    for name in (PREPROCESSOR, PROCESSOR):
+        if (path := card.with_name(name)).is_file():
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return content if name == PREPROCESSOR else content.get("image_processor")
+    return None

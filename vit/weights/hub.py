@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vit.weights.card import ModelCard, card_from_json
-from vit.weights.folder import CARD, OTHER_WEIGHTS, PREPROCESSOR, WEIGHTS
+from vit.weights.folder import CARD, OTHER_WEIGHTS, PREPROCESSOR, PROCESSOR, WEIGHTS
 
-FILES = (CARD, WEIGHTS, PREPROCESSOR, *OTHER_WEIGHTS, "model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
+FILES = (CARD, WEIGHTS, PREPROCESSOR, PROCESSOR, *OTHER_WEIGHTS, "model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
 
 
 def download_folder(repository: str) -> Path:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vit.nn import ViTConfig
 from vit.weights import jax, torchvision, transformers, vit_pytorch
-from vit.weights.names import patch_shape, rename
+from vit.weights.names import Layout, patch_shape, rename
 from vit.weights.timm import to_timm
 
 TIMM_RELATIVES = {
@@ -35,26 +35,6 @@ AXES = {PROJECTION: 4, "cls_token": 3, "dist_token": 3, "reg_token": 3, "pos_emb
 
 PREFERRED = ("teacher.", "state_dict_ema.", "model_ema.")
 """Of several models in one checkpoint, the one that its authors evaluate: DINO's teacher, and the averaged weights."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """How one library names and lays out a ViT's tensors."""
-
-    name: str
-    """What people call it."""
-
-    marker: str
-    """The tensor that only this layout has: a regular expression for its name, which a prefix may precede."""
-
-    to_timm: Callable[[Mapping[str, Tensor], ViTConfig | None], dict[str, Tensor]]
-    """Their tensors under timm's names, given the architecture where it is known; unknown tensors keep their names."""
-
-    marker_ndim: int | None = None
-    """How many axes the marker has, where its name alone is not this layout's."""
-
-    spare: str = r"(?!)"
-    """Tensors that training needed and the model does not: they may be left over without anybody asking for it."""
 
 
 def _of_timm(state: Mapping[str, Tensor], _: ViTConfig | None) -> dict[str, Tensor]:
@@ -92,12 +72,7 @@ LAYOUTS = (
         spare=r"mask_token|decoder_.*",  # of MAE and DINOv2
     ),
     Layout(name="torchvision", marker=re.escape(torchvision.MARKER), to_timm=_renaming(torchvision.to_timm)),
-    Layout(
-        name="transformers",
-        marker=transformers.MARKER,
-        to_timm=_renaming(transformers.to_timm),
-        spare=r"pooler\..*|embeddings\.mask_token",
-    ),
+    *transformers.LAYOUTS,
     Layout(name="vit-pytorch", marker=vit_pytorch.MARKER, to_timm=vit_pytorch.to_timm),
     Layout(name="JAX", marker=re.escape(jax.MARKER), to_timm=_renaming(jax.to_timm)),
 )
@@ -119,6 +94,12 @@ class Recognised:
 
     left_over: tuple[str, ...]
     """Names of the file's other tensors: another copy of the model, an optimiser's, or spare ones."""
+
+    completed: Mapping[str, str]
+    """Tensors of the state that have zeros in them which are not the file's -> why."""
+
+    notes: tuple[str, ...]
+    """What else the reader should know."""
 
 
 def recognise(tensors: Mapping[str, Tensor], path: Path, config: ViTConfig | None = None) -> Recognised:
@@ -149,10 +130,12 @@ def recognise(tensors: Mapping[str, Tensor], path: Path, config: ViTConfig | Non
                 chosen=len(prefixes) > 1,
                 state={name: tensor for name, tensor in renamed.items() if name not in spare},
                 left_over=tuple(name for name in tensors if not name.startswith(prefix)) + tuple(spare),
+                completed=layout.completed(inside),
+                notes=layout.notes(inside),
             )
     raise ValueError(
         f"{path} has no plain ViT among its tensors ({_some(list(tensors))}); the layouts that are read are "
-        f"{', '.join(layout.name for layout in LAYOUTS)}."
+        f"{', '.join(dict.fromkeys(layout.name for layout in LAYOUTS))}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Tensor names of one layout under those of another, from a table that reads both ways.
+"""Tensor names of one layout under those of another, from a table that reads both ways; and what a layout is.
 
 A table maps a module, or a single tensor, of their layout to its name in timm's, which all layouts here meet in; `{}`
 stands for the number of the block. `"encoder.layers.encoder_layer_{}.ln_1": "blocks.{}.norm1"` renames the weight and
@@ -9,12 +9,39 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from einops import rearrange
 from torch import Tensor
 
 from vit.nn import ViTConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How one library names and lays out a ViT's tensors."""
+
+    name: str
+    """What people call it."""
+
+    marker: str
+    """The tensor that only this layout has: a regular expression for its name, which a prefix may precede."""
+
+    to_timm: Callable[[Mapping[str, Tensor], ViTConfig | None], dict[str, Tensor]]
+    """Their tensors under timm's names, given the architecture where it is known; unknown tensors keep their names."""
+
+    marker_ndim: int | None = None
+    """How many axes the marker has, where its name alone is not this layout's."""
+
+    spare: str = r"(?!)"
+    """Tensors that training needed and the model does not: they may be left over without anybody asking for it."""
+
+    notes: Callable[[Mapping[str, Tensor]], tuple[str, ...]] = lambda _: ()
+    """What a reader of these tensors should know about the model, given them under their own names."""
+
+    completed: Callable[[Mapping[str, Tensor]], Mapping[str, str]] = lambda _: {}
+    """Tensors under timm's names that `to_timm` had to complete with zeros -> why, given those of the file."""
 
 
 def rename(state: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ from vit.weights.export import (
 )
 from vit.weights.hub import pretrained_timm
 from vit.weights.timm import timm_architecture, timm_arguments
-from vit.weights.transformers_card import ACTIVATIONS, dinov2_ratio
+from vit.weights.transformers import models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,8 @@ class Peer:
 
 def require_installed(library: str) -> None:
     """Raise a `ValueError` that says how to install what a comparison with `library` needs, if it is not there."""
-    module = {"jax": "timm", "vit-pytorch": "vit_pytorch", "vit-pytorch-simple": "vit_pytorch"}.get(library, library)
+    module = "timm" if library == "jax" else library
+    module = next((name.replace("-", "_") for name in ("transformers", "vit-pytorch") if name in library), module)
     if importlib.util.find_spec(module) is None:
         raise ValueError(f"parity with {library} needs {module}; pip install {module.replace('_', '-')}")
 
@@ -162,54 +163,31 @@ def _of_torchvision(model: Any) -> ViTConfig:
 
 
 def _transformers(architecture: str | ViTConfig, pretrained: bool) -> Peer:
-    """ViT, there and back; for an architecture with LayerScale DINOv2, whose pooled features are compared."""
+    """ViT and DINOv2, there and back."""
     config = _config(architecture, "transformers", pretrained)
     require_of_transformers(config)
-    library = importlib.import_module("transformers")
-    fields: dict[str, Any] = {
-        "image_size": list(config.image_hw),
-        "patch_size": list(config.patch_hw),
-        "num_channels": config.in_channels,
-        "hidden_size": config.embed_dim,
-        "num_hidden_layers": config.depth,
-        "num_attention_heads": config.num_heads,
-        "qkv_bias": config.qkv_bias,
-        "layer_norm_eps": config.norm_eps,
-    }
-    if config.mlp != "swiglu":
-        fields["hidden_act"] = ACTIVATIONS[config.mlp]
+    theirs = models.vit(config)
+    peer = _of_transformers(theirs)
+    return dataclasses.replace(peer, read=type(theirs.model).from_pretrained, layout="transformers")
 
+
+def _reading_transformers(
+    build: Callable[[ViTConfig], models.Theirs],
+) -> Callable[[str | ViTConfig, bool], Peer]:
+    """A family that is read, and not written."""
+
+    def peer(architecture: str | ViTConfig, pretrained: bool) -> Peer:
+        return _of_transformers(build(_config(architecture, "transformers", pretrained)))
+
+    return peer
+
+
+def _of_transformers(theirs: models.Theirs) -> Peer:
     def write(model: nn.Module, folder: Path) -> Path:
         model.save_pretrained(folder / "theirs")  # pyright: ignore[reportCallIssue]  # the library is untyped
         return folder / "theirs"
 
-    if config.init_values is None:
-        fields |= {"intermediate_size": config.mlp_hidden_dim, "num_labels": config.num_classes}
-        return Peer(
-            model=library.ViTForImageClassification(library.ViTConfig(**fields)),
-            config=config,
-            write=write,
-            says_its_architecture=True,
-            read=library.ViTForImageClassification.from_pretrained,
-            layout="transformers",
-            logits=lambda output: output.logits,
-        )
-    fields |= {"mlp_ratio": dinov2_ratio(config), "use_swiglu_ffn": config.mlp == "swiglu"}
-    fields["layerscale_value"] = config.init_values
-    if config.num_register_tokens:
-        fields["num_register_tokens"] = config.num_register_tokens
-        model = library.Dinov2WithRegistersModel(library.Dinov2WithRegistersConfig(**fields))
-    else:
-        model = library.Dinov2Model(library.Dinov2Config(**fields))
-    return Peer(
-        model=model,
-        config=config,
-        write=write,
-        says_its_architecture=True,
-        read=type(model).from_pretrained,
-        layout="transformers",
-        logits=lambda output: output.pooler_output,
-    )
+    return Peer(model=theirs.model, config=theirs.config, write=write, says_its_architecture=True, logits=theirs.logits)
 
 
 def _vit_pytorch(architecture: str | ViTConfig, pretrained: bool) -> Peer:
@@ -288,6 +266,9 @@ PEERS: dict[str, Callable[[str | ViTConfig, bool], Peer]] = {
     "timm": _timm,
     "torchvision": _torchvision,
     "transformers": _transformers,
+    "transformers-deit": _reading_transformers(models.deit),
+    "transformers-msn": _reading_transformers(models.msn),
+    "transformers-mae": _reading_transformers(models.mae),
     "vit-pytorch": _vit_pytorch,
     "vit-pytorch-simple": _vit_pytorch_simple,
     "jax": _jax,

@@ -62,8 +62,9 @@ def parity(name: str, config: ViTConfig | None = None, *, pretrained: bool = Fal
 
     Args:
         name: LIBRARY/ARCHITECTURE, or the library alone beside a config. Libraries are `timm`, `torchvision`,
-            `transformers`, `vit-pytorch`, `vit-pytorch-simple` and `jax`, whose checkpoints timm reads on the other
-            side; architectures are those that the library itself names (timm, torchvision), or ours.
+            `transformers` (ViT and DINOv2), `transformers-deit` and its other families, `vit-pytorch`,
+            `vit-pytorch-simple` and `jax`, whose checkpoints timm reads on the other side; architectures are those that
+            the library itself names (timm, torchvision), or ours.
         config: an architecture without a name.
         pretrained: take the library's published weights, which it downloads, instead of random ones. Only timm and
             torchvision have them by name.

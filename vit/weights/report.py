@@ -26,6 +26,9 @@ class LoadReport:
     initialised: tuple[str, ...] = ()
     """Tensors of the model that the file does not have: they have initial values, and need training."""
 
+    completed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Tensors of the model that have zeros where the file's model has nothing at all -> why that is the same."""
+
     left_over: tuple[str, ...] = ()
     """Tensors of the file, under its own or timm's names, that the model does not have."""
 
@@ -36,6 +39,9 @@ class LoadReport:
         """A line for each kind, with the names where they are few."""
         lines = [f"{self.source} ({self.layout} layout): {_count(len(self.loaded), 'tensor')} loaded as they are"]
         lines += [f"  resized: {name}, {what}" for name, what in self.resized.items()]
+        for reason in dict.fromkeys(self.completed.values()):
+            names = [name for name, why in self.completed.items() if why == reason]
+            lines.append(f"  zeros in: {_grouped(names)}; {reason}")
         lines += [f"  new, at zero: {', '.join(self.initialised)}"] if self.initialised else []
         lines += [f"  left over: {_grouped(self.left_over)}"] if self.left_over else []
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])

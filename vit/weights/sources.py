@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Found:
     card: ModelCard | None
     layout: str
     left_over: tuple[str, ...] = ()
+    completed: Mapping[str, str] = field(default_factory=dict[str, str])
     notes: tuple[str, ...] = ()
 
 
@@ -100,13 +101,16 @@ def load(
     wanted = dataclasses.replace(found.config, **changes)
     adapted = adapt(found.state, found.config, wanted, new_head=num_classes is not None)
     model, initialised = _build(wanted, adapted.state, new_head=num_classes is not None, source=str(source))
+    completed = {name: why for name, why in found.completed.items() if name not in adapted.left_over}
+    others = {*adapted.resized, *initialised, *completed}
     report = LoadReport(
         source=str(source),
         layout=found.layout,
-        loaded=tuple(name for name, _ in model.named_parameters() if name not in {*adapted.resized, *initialised}),
+        loaded=tuple(name for name, _ in model.named_parameters() if name not in others),
         resized=adapted.resized,
         initialised=initialised,
-        left_over=(*found.left_over, *adapted.left_over),
+        completed=completed,
+        left_over=(*found.left_over, *(name for name in adapted.left_over if name not in found.completed)),
         notes=found.notes,
     )
     return Loaded(model=model, card=found.card and found.card.for_config(wanted), report=report)
@@ -163,6 +167,8 @@ def _find(
         card=card,
         layout=recognised.layout.name,
         left_over=recognised.left_over,
+        completed=recognised.completed,
+        notes=recognised.notes,
     )
 
 
@@ -187,7 +193,8 @@ def _find_in_file(
         card=None,
         layout=recognised.layout.name,
         left_over=recognised.left_over,
-        notes=tuple(notes),
+        completed=recognised.completed,
+        notes=(*recognised.notes, *notes),
     )
 
 

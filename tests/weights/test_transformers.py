@@ -1,0 +1,233 @@
+"""Every family of transformers that is read, against its own class: all tensors random, through the files it writes.
+
+`test_proof.py` has ViT and DINOv2, which are written too.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from vit.data.preprocess import fit, normalise, to_tensor
+from vit.nn import ViT, ViTConfig
+from vit.weights import describe, load, read_card
+from vit.weights.proof import Parity, parity
+
+library = pytest.importorskip("transformers", reason="transformers comes with the extra `bench`")
+
+SIZES = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40}
+SQUARE = {**SIZES, "image_size": 12, "patch_size": 4}
+OBLONG = {**SIZES, "image_size": [10, 12], "patch_size": [5, 3], "num_channels": 2, "hidden_act": "gelu_pytorch_tanh"}
+DECODER = {
+    "decoder_hidden_size": 16,
+    "decoder_num_hidden_layers": 1,
+    "decoder_num_attention_heads": 2,
+    "decoder_intermediate_size": 8,
+}
+CONFIG = ViTConfig(image_size=12, patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=7, mlp_ratio=40 / 24)
+
+
+def build(name: str, config: str, **fields: Any) -> Any:
+    """A model of that class with every tensor random: heads and norms start so that they would hide mistakes."""
+    model = getattr(library, name)(getattr(library, config)(**fields)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return model
+
+
+def images_for(model: ViT) -> torch.Tensor:
+    return torch.randn(2, model.config.in_channels, *model.config.image_hw)
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    assert ours.shape == theirs.shape
+    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()  # float32 rounding of two blocks
+
+
+def holds(results: list[Parity]) -> bool:
+    return [result.direction for result in results] == ["read"] and all(result.holds for result in results)
+
+
+@pytest.mark.parametrize("fields", [SQUARE, OBLONG], ids=["square", "oblong"])
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("DeiTForImageClassification", "DeiTConfig"),
+        ("DeiTForImageClassificationWithTeacher", "DeiTConfig"),
+        ("ViTMSNForImageClassification", "ViTMSNConfig"),
+    ],
+)
+def test_a_classifier_has_the_same_logits_from_its_folder_and_from_a_state_dict(tmp_path, name, config, fields):
+    theirs = build(name, config, **fields, num_labels=7)
+    theirs.save_pretrained(tmp_path)
+    torch.save(theirs.state_dict(), tmp_path / "by_hand.pth")
+    loaded = load(tmp_path)
+    images = images_for(loaded.model)
+    close(loaded.model(images), theirs(images).logits)
+    assert loaded.report.left_over == ()
+    assert not loaded.report.completed
+    by_hand = load(tmp_path / "by_hand.pth", loaded.model.config)
+    close(by_hand.model(images), theirs(images).logits)
+    assert describe(tmp_path).num_parameters == sum(parameter.numel() for parameter in theirs.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "left_over"),
+    [
+        ("DeiTModel", "DeiTConfig", {"pooler.dense.weight", "pooler.dense.bias"}),
+        ("DeiTForMaskedImageModeling", "DeiTConfig", {"decoder.0.weight", "decoder.0.bias", "embeddings.mask_token"}),
+        ("ViTMSNModel", "ViTMSNConfig", set()),
+    ],
+)
+def test_a_model_without_a_classifier_has_the_same_tokens_and_the_rest_is_reported(tmp_path, name, config, left_over):
+    theirs = build(name, config, **SQUARE)
+    theirs.save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    images = images_for(loaded.model)
+    bare = getattr(theirs, "deit", theirs)
+    close(loaded.model.encode(images), bare(images).last_hidden_state)
+    assert set(loaded.report.left_over) == left_over
+    assert loaded.model.config.num_classes == 0
+
+
+def test_both_heads_of_deit_are_where_they_belong(tmp_path):
+    theirs = build("DeiTForImageClassificationWithTeacher", "DeiTConfig", **SQUARE, num_labels=7)
+    theirs.save_pretrained(tmp_path)
+    ours = load(tmp_path).model
+    images = images_for(ours)
+    output = theirs(images)
+    logits, distilled = ours.distillation_logits(images)
+    close(logits, output.cls_logits)
+    close(distilled, output.distillation_logits)
+
+
+def test_a_distillation_token_that_no_head_reads_is_a_register_and_it_is_said(tmp_path):
+    build("DeiTForImageClassification", "DeiTConfig", **SQUARE, num_labels=7).save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    assert (loaded.model.config.distilled, loaded.model.config.num_register_tokens) == (False, 1)
+    assert "no head reads the distillation token there, so it is a register here" in str(loaded.report)
+    assert "so it is a register here" in describe(tmp_path).notes[0]
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_channels": 1, "qkv_bias": False}], ids=["plain", "grey, without bias"])
+@pytest.mark.parametrize("name", ["ViTMAEModel", "ViTMAEForPreTraining"])
+def test_the_encoder_of_vit_mae_sees_every_patch_and_its_decoder_is_left_over(tmp_path, name, changes):
+    theirs = build(name, "ViTMAEConfig", **SQUARE, **changes, **DECODER, mask_ratio=0.75)
+    theirs.save_pretrained(tmp_path)
+    torch.save(theirs.state_dict(), tmp_path / "by_hand.pth")
+    loaded = load(tmp_path)
+    images = images_for(loaded.model)
+    encoder = getattr(theirs, "vit", theirs)
+    encoder.embeddings.config.mask_ratio = 0.0
+    in_order = torch.arange(9.0).expand(2, -1)
+    tokens = encoder(images, noise=in_order).last_hidden_state
+    close(loaded.model.encode(images), tokens)
+    close(load(tmp_path / "by_hand.pth", loaded.model.config).model.encode(images), tokens)
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        decoder = {name for name in file.keys() if name.startswith("decoder.")}  # noqa: SIM118, it is no dictionary
+    assert set(loaded.report.left_over) == decoder
+    assert bool(decoder) == ("all patches are seen" in str(loaded.report)) == (name == "ViTMAEForPreTraining")
+
+
+@pytest.mark.parametrize("changes", [{}, {"distilled": True}], ids=["deit", "distilled"])
+def test_deit_is_compared(changes):
+    assert holds(parity("transformers-deit", ViTConfig(**{**vars(CONFIG), **changes})))
+
+
+@pytest.mark.parametrize("family", ["msn", "mae"])
+def test_relatives_of_vit_are_compared(family):
+    assert holds(parity(f"transformers-{family}", CONFIG))
+
+
+def test_another_head_than_transformers_has_is_made_and_reported(tmp_path):
+    build("DeiTForImageClassificationWithTeacher", "DeiTConfig", **SQUARE, num_labels=7).save_pretrained(tmp_path)
+    loaded = load(tmp_path, num_classes=3)
+    assert loaded.model.config.num_classes == 3
+    assert set(loaded.report.left_over) == {"head.weight", "head.bias", "head_dist.weight", "head_dist.bias"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "why"),
+    [
+        ("deit", {"hidden_act": "silu"}, "hidden_act='silu' of transformers is not built here; gelu"),
+        ("vit_msn", {"head_dim": 16}, "head_dim=16 of transformers is not built here; 64 is"),
+    ],
+)
+def test_what_is_not_built_is_refused_in_a_sentence(tmp_path, kind, fields, why):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, **fields}))
+    with pytest.raises(ValueError, match=why):
+        read_card(tmp_path)
+
+
+def picture(width: int, height: int) -> Image.Image:
+    """Waves and noise: what resizing and cropping turn into different numbers."""
+    rows, columns, channels = np.ogrid[:height, :width, :3]
+    waves = 128 + 80 * np.sin(rows / 5 + channels) * np.cos(columns / 7 - channels)
+    noise = np.random.default_rng(0).integers(-40, 40, (height, width, 3))
+    return Image.fromarray((waves + noise).clip(0, 255).astype(np.uint8))
+
+
+SQUARE_48, SQUARE_56 = {"height": 48, "width": 48}, {"height": 56, "width": 56}
+
+
+@pytest.mark.parametrize("shape", [(96, 61), (61, 98)], ids=["wide", "tall"])
+@pytest.mark.parametrize(
+    ("processor", "sizes"),
+    [
+        ("ViTImageProcessor", {"size": SQUARE_48}),
+        ("DeiTImageProcessor", {"size": SQUARE_56, "crop_size": SQUARE_48}),
+        ("BitImageProcessor", {"size": {"shortest_edge": 56}, "crop_size": SQUARE_48}),
+    ],
+)
+def test_a_picture_is_prepared_as_the_processor_prepares_it(tmp_path, processor, sizes, shape):
+    theirs = getattr(library, processor)(**sizes)
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit", "image_size": 48}))
+    spec = read_card(tmp_path).preprocessing
+    image = picture(*shape)
+    ours = normalise(to_tensor(fit(image, spec))[None], spec)
+    pixels = theirs(images=image, return_tensors="pt")["pixel_values"]
+    levels = (ours - pixels).abs() * torch.tensor(spec.std)[:, None, None] * 255
+    assert levels.max() < 1.01  # transformers resizes with torchvision, we with Pillow: one level of 256 is rounding
+
+
+@pytest.mark.parametrize(
+    ("kind", "processor"),
+    [("vit", "ViTImageProcessor"), ("deit", "DeiTImageProcessor"), ("vit_mae", "ViTImageProcessor")],
+)
+def test_what_no_file_says_is_what_the_processor_of_the_family_takes(tmp_path, kind, processor):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    without = read_card(tmp_path).preprocessing
+    getattr(library, processor)().save_pretrained(tmp_path)
+    assert read_card(tmp_path).preprocessing == without
+
+
+def test_the_old_name_of_a_processor_is_known(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "deit"}))
+    old = {"feature_extractor_type": "DeiTFeatureExtractor", "size": 256, "crop_size": 224, "do_center_crop": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(old))
+    preprocessing = read_card(tmp_path).preprocessing
+    assert (preprocessing.crop_mode, preprocessing.crop_pct, preprocessing.interpolation) == (
+        "squash",
+        0.875,
+        "bicubic",
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"rescale_factor": 1.0}, r"rescale_factor=1\.0 of transformers is not done here; 1/255 is"),
+        ({"image_mean": [0.5]}, r"image_mean=\[0\.5\] of transformers is not for the 3 channels of the model"),
+    ],
+)
+def test_numbers_that_do_not_fit_the_model_are_refused(tmp_path, given, why):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(given))
+    with pytest.raises(ValueError, match=why):
+        read_card(tmp_path)

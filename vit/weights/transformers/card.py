@@ -1,0 +1,99 @@
+"""`config.json` and `preprocessor_config.json` of transformers <-> our model card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vit.nn import ViTConfig
+from vit.weights.card import ModelCard, numbered
+from vit.weights.transformers import dinov2, vit
+from vit.weights.transformers.fields import ACTIVATIONS
+from vit.weights.transformers.preprocessing import preprocessing_from_transformers, preprocessing_to_transformers
+
+READERS: dict[str, Callable[[Mapping[str, Any]], ViTConfig]] = vit.READERS | dinov2.READERS
+"""`model_type` -> how its `config.json` is read."""
+
+USUAL_PROCESSORS = {"deit": "DeiT"}
+"""`model_type` -> whose processor belongs to it, where it is not ViT's."""
+
+
+def card_from_transformers(config: Mapping[str, Any], preprocessor: Mapping[str, Any] | None) -> ModelCard:
+    """The card of a folder that transformers wrote.
+
+    Without a `preprocessor_config.json` it has the values that the family's processor falls back on, at the size of the
+    model; ViT's are mean and standard deviation 0.5, bilinear, oblong pictures squashed.
+
+    Raises:
+        KeyError: an entry is missing.
+        ValueError: another model than those of `READERS`, one with an option that this package does not build, or a
+            preprocessing that our card has no words for.
+    """
+    kind = config.get("model_type", "")
+    if kind not in READERS:
+        raise ValueError(f"model_type={kind!r} of transformers is not read here; {', '.join(READERS)} are.")
+    architecture = READERS[kind](config)
+    return ModelCard(
+        config=architecture,
+        classes=_classes(config, architecture.num_classes),
+        preprocessing=preprocessing_from_transformers(
+            preprocessor or {}, architecture, USUAL_PROCESSORS.get(kind, "ViT")
+        ),
+        provenance={"library": "transformers"},
+    )
+
+
+def card_to_transformers(card: ModelCard) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `config.json` and `preprocessor_config.json` say about this model: with LayerScale a DINOv2, else a ViT.
+
+    Raises:
+        ValueError: a width of DINOv2's MLP, or a preprocessing, that transformers has no words for.
+    """
+    architecture = card.config
+    config = {
+        "image_size": _both_sides(architecture.image_hw),
+        "patch_size": _both_sides(architecture.patch_hw),
+        "num_channels": architecture.in_channels,
+        "hidden_size": architecture.embed_dim,
+        "num_hidden_layers": architecture.depth,
+        "num_attention_heads": architecture.num_heads,
+        "hidden_act": ACTIVATIONS.get(architecture.mlp, "gelu"),  # which swiglu does not look at
+        "qkv_bias": architecture.qkv_bias,
+        "layer_norm_eps": architecture.norm_eps,
+        **(_of_vit(card) if architecture.init_values is None else _of_dinov2(architecture)),
+    }
+    return config, preprocessing_to_transformers(card.preprocessing)
+
+
+def _of_vit(card: ModelCard) -> dict[str, Any]:
+    """What only a ViT has in its `config.json`."""
+    labels = [card.label(index) for index in range(card.config.num_classes)]
+    return {
+        "architectures": ["ViTForImageClassification"],
+        "model_type": "vit",
+        "intermediate_size": card.config.mlp_hidden_dim,
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
+
+
+def _of_dinov2(architecture: ViTConfig) -> dict[str, Any]:
+    """What only a DINOv2 has in its `config.json`."""
+    registers = architecture.num_register_tokens
+    return {
+        "architectures": ["Dinov2WithRegistersModel" if registers else "Dinov2Model"],
+        "model_type": "dinov2_with_registers" if registers else "dinov2",
+        "mlp_ratio": dinov2.whole_ratio(architecture),
+        "use_swiglu_ffn": architecture.mlp == "swiglu",
+        "layerscale_value": architecture.init_values,
+        **({"num_register_tokens": registers} if registers else {}),
+    }
+
+
+def _classes(config: Mapping[str, Any], num_classes: int) -> tuple[str, ...]:
+    labels = config.get("id2label")
+    return tuple(labels[str(index)] for index in range(num_classes)) if labels else numbered(num_classes)
+
+
+def _both_sides(size: tuple[int, int]) -> int | list[int]:
+    return size[0] if size[0] == size[1] else list(size)

@@ -1,0 +1,99 @@
+"""Models of transformers with the architecture of a `ViTConfig`, for comparison. They import it when they are built."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from vit.nn import ViTConfig
+from vit.weights.transformers.dinov2 import whole_ratio
+from vit.weights.transformers.fields import ACTIVATIONS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theirs:
+    """A model of transformers as it starts."""
+
+    model: Any
+    """A module; the library is untyped."""
+
+    config: ViTConfig
+    """Its architecture in our words: what was asked for, and what every model of its class has."""
+
+    logits: Callable[[Any], Tensor]
+    """Takes the logits, or the features, out of what the model returns."""
+
+
+def vit(config: ViTConfig) -> Theirs:
+    """`ViTForImageClassification`; for an architecture with LayerScale DINOv2, of which the features are compared."""
+    if config.init_values is not None:
+        return _dinov2(config)
+    return _classifier("ViT", config)
+
+
+def deit(config: ViTConfig) -> Theirs:
+    """DeiT, with a head for its distillation token where `config` has one, else with that token as a register."""
+    if config.distilled:
+        return _classifier("DeiT", config, "ForImageClassificationWithTeacher")
+    return _classifier("DeiT", dataclasses.replace(config, num_register_tokens=1))
+
+
+def msn(config: ViTConfig) -> Theirs:
+    """`ViTMSNForImageClassification`."""
+    return _classifier("ViTMSN", config)
+
+
+def mae(config: ViTConfig) -> Theirs:
+    """`ViTMAEModel` that hides no patch; it shuffles them all the same, which the class token does not see."""
+    library = importlib.import_module("transformers")
+    return Theirs(
+        model=library.ViTMAEModel(library.ViTMAEConfig(**_of_vit(config), mask_ratio=0.0)),
+        config=dataclasses.replace(config, num_classes=0),
+        logits=lambda output: output.last_hidden_state[:, 0],
+    )
+
+
+def _classifier(family: str, config: ViTConfig, kind: str = "ForImageClassification") -> Theirs:
+    library = importlib.import_module("transformers")
+    settings = getattr(library, f"{family}Config")(**_of_vit(config), num_labels=config.num_classes)
+    return Theirs(model=getattr(library, family + kind)(settings), config=config, logits=lambda output: output.logits)
+
+
+def _dinov2(config: ViTConfig) -> Theirs:
+    library = importlib.import_module("transformers")
+    fields = {
+        **_shared(config),
+        "qkv_bias": config.qkv_bias,
+        "mlp_ratio": whole_ratio(config),
+        "use_swiglu_ffn": config.mlp == "swiglu",
+        "layerscale_value": config.init_values,
+    }
+    if config.num_register_tokens:
+        fields["num_register_tokens"] = config.num_register_tokens
+        model = library.Dinov2WithRegistersModel(library.Dinov2WithRegistersConfig(**fields))
+    else:
+        model = library.Dinov2Model(library.Dinov2Config(**fields))
+    return Theirs(model=model, config=config, logits=lambda output: output.pooler_output)
+
+
+def _shared(config: ViTConfig) -> dict[str, Any]:
+    """The fields of every family."""
+    fields: dict[str, Any] = {
+        "image_size": list(config.image_hw),
+        "patch_size": list(config.patch_hw),
+        "num_channels": config.in_channels,
+        "hidden_size": config.embed_dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.num_heads,
+        "layer_norm_eps": config.norm_eps,
+    }
+    return fields if config.mlp == "swiglu" else {**fields, "hidden_act": ACTIVATIONS[config.mlp]}
+
+
+def _of_vit(config: ViTConfig) -> dict[str, Any]:
+    return {**_shared(config), "qkv_bias": config.qkv_bias, "intermediate_size": config.mlp_hidden_dim}
