@@ -6,7 +6,7 @@ logits -> loss, metrics, steps (Lightning)                                      
 attention of every block -> rollout -> heat map                                      vit/explain/
 model <-> folder of safetensors + config.json, as timm reads it                      vit/weights/
 image files -> labels with probabilities                                             vit/predict.py
-ours and timm under one recipe -> one table                                          vit/compare.py
+ours and timm under one recipe -> one table                                          vit/compare/
 the `vit` command                                                                    vit/cli/
 
 from vit import ViT, ViTConfig, load_model, rollout

@@ -36,7 +36,7 @@ from vit.train.callbacks import EpochLines, ProgressBar, SaveModelFolder, StopsE
 from vit.train.checkpoints import BEST, FOLDER, LAST, AtomicCheckpointIO, read_checkpoint
 from vit.train.classifier import Classifier
 from vit.train.differences import differences, in_words
-from vit.train.export import exported_network, monitored, whole
+from vit.train.export import monitored
 from vit.train.flags import AUTO, RunParser, add_run_flags, of_run_folder, seconds
 from vit.train.folder import CONFIG, locked, missing_above, remove_if_untrained
 from vit.train.going_on import choose_folder
@@ -355,16 +355,6 @@ def warn(sentence: str) -> None:
 
 def _as_list(value: Any) -> list[Any]:
     return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
-
-
-def test(run: Run) -> float:
-    """Accuracy on the test images of the weights that the run was told to export.
-
-    Raises:
-        ValueError: the data has no test part.
-    """
-    run.model.network = exported_network(run.trainer, whole(run.trainer, run.model), run.config.export)[0]
-    return run.trainer.test(run.model, datamodule=run.datamodule, verbose=False)[0]["test_acc"]
 
 
 def quieten() -> None:

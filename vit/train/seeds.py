@@ -103,7 +103,7 @@ def plan_seeds(args: Sequence[str], flags: Flags) -> Seeds:
     if named is not None and (named / SEEDS).is_file():
         plan = Seeds(named, seeds, args)
         for seed in seeds:
-            _require_same(plan.run_of(seed), values)
+            require_same(plan.run_of(seed), values)
     else:
         above = missing_above(Path(config.output) / (config.name or "run"))
         folder = new_named(Path(config.output), config.name, values)
@@ -112,8 +112,12 @@ def plan_seeds(args: Sequence[str], flags: Flags) -> Seeds:
     return plan
 
 
-def _require_same(run: Path, values: Mapping[str, Any]) -> None:
-    """Refuse to set finished runs of another config beside new ones."""
+def require_same(run: Path, values: Mapping[str, Any]) -> None:
+    """Refuse to set runs of another config beside new ones.
+
+    Raises:
+        FileExistsError: the run folder is of another config.
+    """
     if not (run / CONFIG).is_file():
         return
     changed = differences(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")), dict(values))
