@@ -53,6 +53,7 @@ class Classifier(L.LightningModule):
         architecture: str | None = None,
         tune: str = "all",
         lora: LoRA = LoRA(),
+        load_pretrained: bool = True,
     ) -> None:
         """Build the network with fresh weights or pretrained ones.
 
@@ -66,6 +67,7 @@ class Classifier(L.LightningModule):
             tune: What learns: all; head, on frozen features (linear probe); last:N, the last N blocks and the head;
                 lora, low-rank changes of attention, and the head.
             lora: Rank and weight of those changes.
+            load_pretrained: False where a checkpoint is to bring all weights: the pretrained ones are not read then.
 
         Raises:
             ValueError: `vit` was given another number of classes than the data has, or does not fit the weights.
@@ -86,7 +88,7 @@ class Classifier(L.LightningModule):
         )
         self.recipe = recipe
         self.load_report: LoadReport | None = None
-        if pretrained is None:
+        if pretrained is None or not load_pretrained:
             self.network: nn.Module = ViT(vit)
         else:
             self.network, self.load_report = pretrained_network(vit, pretrained, architecture)
@@ -116,9 +118,15 @@ class Classifier(L.LightningModule):
     @classmethod
     def restored(cls, values: Mapping[str, Any], state: Mapping[str, Tensor]) -> Classifier:
         """The classifier that has these hyperparameters and tensors, in evaluation mode."""
-        classifier = cls(ViTConfig(**values["vit"]), Recipe(**values["recipe"]))
-        classifier.frozen = restrict(classifier.network, values["tune"], LoRA(**values["lora"]))
-        classifier.save_hyperparameters(dict(values), logger=False)
+        classifier = cls(
+            ViTConfig(**values["vit"]),
+            Recipe(**values["recipe"]),
+            pretrained=values["pretrained"],
+            architecture=values["architecture"],
+            tune=values["tune"],
+            lora=LoRA(**values["lora"]),
+            load_pretrained=False,
+        )
         classifier.configure_model()
         classifier.load_state_dict(state)
         return classifier.eval()

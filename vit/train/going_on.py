@@ -47,11 +47,20 @@ def choose_folder(config: dict[str, Any], warn: Any = print) -> RunFolder:
         checkpoint = read_checkpoint(path)
         _same_model(path, checkpoint, config)
         return RunFolder(new_named(output, name, config), path, checkpoint["global_step"])
-    if name is not None and resume == AUTO and (output / name / CONFIG).is_file():
-        return _go_on(output / name, config, warn, asked_for=False)
+    if (before := run_before(resume, name, output)) is not None:
+        return _go_on(before, config, warn, asked_for=False)
     if name is not None and is_empty(output / name):  # of a start that was killed while it read its data
         return RunFolder(output / name, is_new=False)
     return RunFolder(new_named(output, name, config))
+
+
+def run_before(resume: str, name: str | None, output: Path) -> Path | None:
+    """The folder of the run that these flags mean to go on with, or whose checkpoint; None where there is none."""
+    if resume == NEVER or (resume == AUTO and name is None):
+        return None
+    path = output / str(name) if resume == AUTO else Path(resume)
+    folder = path.parent.parent if path.is_file() else path
+    return folder if (folder / CONFIG).is_file() else None
 
 
 def _go_on(folder: Path, config: dict[str, Any], warn: Any, asked_for: bool) -> RunFolder:

@@ -27,6 +27,7 @@ import lightning as L
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -102,10 +103,15 @@ class Run(LightningCLI):
         add_run_flags(parser)
         parser.link_arguments("model.vit.image_size", "data.image_size")
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
+        parser.link_arguments("data.num_classes", "model.load_pretrained", self.starts_anew, apply_on="instantiate")
+
+    def starts_anew(self, _: int) -> bool:
+        """Whether no checkpoint brings all weights, which is known by the time that the data tells its classes."""
+        return self.checkpoint is None
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse what we were given; sys.argv is the business of `vit.cli`."""
-        self.config = parse_from_weights(parser, args)
+        self.config = parse_from_weights(parser, args, warn)
 
     def before_instantiate_classes(self) -> None:
         """Decide what can be known before data is loaded: threads, times, the folder, and what to go on from."""
@@ -348,6 +354,7 @@ def tensorboard(folder: Path, from_step: int) -> list[Logger]:
     return [TensorBoardLogger(folder, name="", version="", sub_dir="tensorboard", purge_step=purge)]
 
 
+@rank_zero_only
 def warn(sentence: str) -> None:
     """Tell whoever started the run, beside what it prints."""
     print(f"warning: {sentence}", file=sys.stderr)  # noqa: T201

@@ -5,25 +5,40 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from vit.train.finetune import LARGEST_RATE, starting_point
+from vit.train.folder import CONFIG
+from vit.train.going_on import run_before
 
 LARGEST_SEED = 2**32 - 1
 """numpy takes none above it."""
+
+PREPROCESSING = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
+"""What of the data follows the pretrained weights."""
+
+NAMES = ("timm/", "hf-hub:")
+"""Beginnings of `model.pretrained` where it is no path."""
 
 SPLITTING = ("fsdp", "deepspeed", "model_parallel", "modelparallel")
 """In names of strategies under which no device has all of a weight; fsdp itself is ours."""
 
 
-def parse_from_weights(parser: ArgumentParser, args: Sequence[str]) -> Namespace:
+def parse_from_weights(parser: ArgumentParser, args: Sequence[str], warn: Callable[[str], object] = print) -> Namespace:
     """Parse; model.vit.* and the preprocessing of data.* default to those of model.pretrained or model.architecture.
 
-    What is typed, as a flag or in a config, counts all the same.
+    What is typed, as a flag or in a config, counts all the same. A run that is gone on with needs the weights no more
+    that it started from: where they are gone, what is left out is as its own config says.
+
+    Args:
+        parser: Of the run.
+        args: As for `vit fit`.
+        warn: Is told where they are gone.
 
     Raises:
         FileNotFoundError, ValueError: as `vit.weights.load`.
@@ -32,7 +47,19 @@ def parse_from_weights(parser: ArgumentParser, args: Sequence[str]) -> Namespace
     pretrained, architecture = parsed.model.pretrained, parsed.model.architecture
     if pretrained is None and architecture is None:
         return parsed
-    start = starting_point(pretrained, architecture)
+    before = _config_before(parsed)
+    if before is not None and before.absolute() in (Path(str(path)).absolute() for path in parsed.config or []):
+        return parsed  # it leaves nothing out
+    try:
+        start = starting_point(pretrained, architecture)
+    except FileNotFoundError:
+        if before is None:
+            raise
+        warn(
+            f"model.pretrained={pretrained} cannot be had now; the run goes on without it, and what is left out here "
+            f"is as {before} says."
+        )
+        return _parse_as_before(parser, args, before)
     fields = {name: value for name, value in dataclasses.asdict(start.config).items() if name != "num_classes"}
     parser.set_defaults({f"model.vit.{name}": value for name, value in fields.items()})
     parsed = parser.parse_args(list(args))
@@ -40,9 +67,29 @@ def parse_from_weights(parser: ArgumentParser, args: Sequence[str]) -> Namespace
         return parsed
     wanted = dataclasses.replace(start.config, in_channels=parsed.model.vit.in_channels)
     preprocessing = start.card.for_config(wanted).preprocessing
-    followed = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
-    parser.set_defaults({f"data.{name}": getattr(preprocessing, name) for name in followed})
+    parser.set_defaults({f"data.{name}": getattr(preprocessing, name) for name in PREPROCESSING})
     return parser.parse_args(list(args))
+
+
+def _config_before(config: Namespace) -> Path | None:
+    """The config of the run that is gone on with, if there is one and it started from the same weights."""
+    folder = run_before(config.resume, config.name, Path(config.output))
+    if folder is None or _read(folder / CONFIG)["model"]["pretrained"] != absolute(config.model.pretrained):
+        return None
+    return folder / CONFIG
+
+
+def _parse_as_before(parser: ArgumentParser, args: Sequence[str], before: Path) -> Namespace:
+    """Parse; what would follow the pretrained weights follows another config."""
+    values = _read(before)
+    fields = {name: value for name, value in values["model"]["vit"].items() if name != "num_classes"}
+    parser.set_defaults({f"model.vit.{name}": value for name, value in fields.items()})
+    parser.set_defaults({f"data.{name}": values["data"][name] for name in PREPROCESSING})
+    return parser.parse_args(list(args))
+
+
+def _read(config: Path) -> dict[str, Any]:
+    return yaml.safe_load(config.read_text(encoding="utf-8"))
 
 
 def check_flags(config: Namespace) -> None:
@@ -92,8 +139,10 @@ def _check_strategy(strategy: str) -> None:
 
 
 def absolute(source: str | None) -> str | None:
-    """A path that works from anywhere; a name stays a name."""
-    return str(Path(source).absolute()) if source is not None and Path(source).exists() else source
+    """A path that works from anywhere, whether something is there or not; a name stays a name."""
+    if source is None or (source.startswith(NAMES) and not Path(source).exists()):
+        return source
+    return str(Path(source).absolute())
 
 
 def advice(config: Namespace) -> list[str]:
