@@ -293,16 +293,27 @@ def test_compare_prints_a_table_and_is_named_by_its_config(
     config = form.format(flag="--config", path=tiny_run[1]).split()
     assert main(["compare", *config, *tiny_run[2:], *QUICK, "--output", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
+    assert printed.startswith(f"{tmp_path / 'compare-digits'}: ours against timm, 1 seed\n  ours, seed 0: ")
     assert "| ours " in printed
     assert "| timm " in printed
     assert (tmp_path / "compare-digits" / "table.md").read_text() in printed
 
 
-def test_a_comparison_that_cannot_be_leaves_no_folder(
-    tiny_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--model.vit.patch_size", "3"], "patch_size=3 does not divide"),
+        (["--model.vit.patch_norm", "true"], "timm has no ViT with patch_norm=True"),
+    ],
+)
+def test_a_comparison_that_cannot_be_says_that_alone_and_leaves_no_folder(
+    flags: list[str], sentence: str, tiny_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["compare", *tiny_run, "--output", str(tmp_path / "runs"), "--model.vit.patch_size", "3"]) == 2
-    assert "patch_size=3 does not divide" in error_line(capsys)
+    assert main(["compare", *tiny_run, "--output", str(tmp_path / "runs"), *flags]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert sentence in said.err
+    assert said.err.count("\n") == 1
     assert not (tmp_path / "runs").exists()
 
 

@@ -24,6 +24,7 @@ from vit.train.export import exported_network, whole
 from vit.train.run import Run, fit
 from vit.train.seeds import Flags, require_same
 from vit.weights import ModelCard
+from vit.weights.timm import timm_architecture
 
 __all__ = ["BASELINES", "TABLE", "Baseline", "Result", "compare", "is_comparison"]
 
@@ -121,6 +122,10 @@ def _cannot_be_compared(run: Run) -> str | None:
         return "comparing needs finished models, and trainer.fast_dev_run keeps none; try it with vit fit."
     if run.datamodule.source.test is None:
         return "comparing needs test images, and this data has none; put test/CLASS beside train/."
+    try:  # before ours is trained
+        timm_architecture(cast(ViT, run.model.network).config)
+    except ValueError as error:
+        return str(error)
     return None
 
 
