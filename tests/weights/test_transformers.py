@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from vit.data.preprocess import fit, normalise, to_tensor
 from vit.nn import ViT, ViTConfig
@@ -134,6 +135,132 @@ def test_the_encoder_of_vit_mae_sees_every_patch_and_its_decoder_is_left_over(tm
     assert bool(decoder) == ("all patches are seen" in str(loaded.report)) == (name == "ViTMAEForPreTraining")
 
 
+TEXT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 20,
+    "vocab_size": 30,
+    "max_position_embeddings": 7,
+}
+BOTH = {"vision_config": SQUARE, "text_config": TEXT}
+POST_NORM = {"post_layernorm.weight", "post_layernorm.bias"}
+PROBE = {
+    "head.probe",
+    *(f"head.attention.in_proj_{kind}" for kind in ("weight", "bias")),
+    *(f"head.{part}.{kind}" for part in ("attention.out_proj", "layernorm") for kind in ("weight", "bias")),
+    *(f"head.mlp.{layer}.{kind}" for layer in ("fc1", "fc2") for kind in ("weight", "bias")),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "fields", "output", "left_over"),
+    [
+        ("CLIPVisionModel", "CLIPVisionConfig", SQUARE, "pooler_output", set()),
+        ("CLIPVisionModel", "CLIPVisionConfig", {**SQUARE, "hidden_act": "gelu"}, "pooler_output", set()),
+        ("CLIPVisionModelWithProjection", "CLIPVisionConfig", {**SQUARE, "projection_dim": 7}, "image_embeds", set()),
+        ("CLIPForImageClassification", "CLIPConfig", {**BOTH, "num_labels": 5}, "logits", POST_NORM),
+        ("SiglipVisionModel", "SiglipVisionConfig", SQUARE, "pooler_output", set()),
+        ("SiglipVisionModel", "SiglipVisionConfig", {**SQUARE, "num_channels": 1}, "pooler_output", set()),
+        ("SiglipForImageClassification", "SiglipConfig", {**BOTH, "num_labels": 5}, "logits", PROBE),
+    ],
+)
+def test_a_tower_that_sees_gives_the_same(tmp_path, name, config, fields, output, left_over):
+    theirs = build(name, config, **fields)
+    theirs.save_pretrained(tmp_path)
+    torch.save(theirs.state_dict(), tmp_path / "by_hand.pth")
+    loaded = load(tmp_path)
+    images = images_for(loaded.model)
+    close(loaded.model(images), getattr(theirs(images), output))
+    assert set(loaded.report.left_over) == left_over
+    by_hand = load(tmp_path / "by_hand.pth", loaded.model.config)
+    close(by_hand.model(images), getattr(theirs(images), output))
+
+
+@pytest.mark.parametrize(
+    ("family", "alone"),
+    [("CLIP", {"text_projection.weight", "logit_scale"}), ("Siglip", {"logit_scale", "logit_bias"})],
+)
+def test_of_two_towers_the_one_that_sees_is_taken_and_the_other_is_left_over(tmp_path, family, alone):
+    projection = {"projection_dim": 5} if family == "CLIP" else {}
+    theirs = build(f"{family}Model", f"{family}Config", **BOTH, **projection)
+    theirs.save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    images = images_for(loaded.model)
+    close(loaded.model(images), theirs.get_image_features(images).pooler_output)
+    texts = {name for name in loaded.report.left_over if name.startswith("text_model.")}
+    assert set(loaded.report.left_over) - texts == alone
+    assert len(texts) == sum(name.startswith("text_model.") for name in theirs.state_dict())
+
+
+def test_what_is_no_tensor_of_the_file_is_not_said_to_be_loaded(tmp_path):
+    theirs = build("CLIPVisionModelWithProjection", "CLIPVisionConfig", **SQUARE, projection_dim=7)
+    theirs.save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    assert "head.bias" not in loaded.report.loaded
+    assert "  zeros in: head.bias; CLIP's projection has no bias" in str(loaded.report).splitlines()
+    assert "7 numbers to compare with those of texts, and no classes" in describe(tmp_path).notes[0]
+    new = load(tmp_path, num_classes=3).report
+    assert (new.initialised, new.left_over, dict(new.completed)) == (("head.bias", "head.weight"), ("head.weight",), {})
+
+
+def test_a_tower_alone_is_read_under_the_names_of_older_versions_too(tmp_path):
+    theirs = build("CLIPVisionModel", "CLIPVisionConfig", **SQUARE)
+    theirs.save_pretrained(tmp_path)
+    old = {f"vision_model.{name}": tensor for name, tensor in theirs.state_dict().items()}
+    old["vision_model.embeddings.position_ids"] = torch.arange(10)[None]
+    save_file(old, tmp_path / "model.safetensors")
+    loaded = load(tmp_path)
+    images = images_for(loaded.model)
+    close(loaded.model(images), theirs(images).pooler_output)
+    assert loaded.report.left_over == ("embeddings.position_ids",)
+
+
+def test_a_siglip_without_pooling_is_read_and_it_is_said_what_stands_for_the_image(tmp_path):
+    theirs = build("SiglipVisionModel", "SiglipVisionConfig", **SQUARE, vision_use_head=False)
+    theirs.save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    images = images_for(loaded.model)
+    close(loaded.model.encode(images), theirs(images).last_hidden_state)
+    assert "nothing to pool them: the mean of the patches stands for the image here" in str(loaded.report)
+
+
+@pytest.mark.parametrize("family", ["CLIP", "Siglip"])
+def test_fields_that_a_tower_does_not_say_are_those_of_its_class(tmp_path, family):
+    """As in the repositories of SigLIP, whose `vision_config` is all but empty."""
+    kind = family.lower()
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "vision_config": {"depth": 1}}))
+    ours = read_card(tmp_path).config
+    theirs = getattr(library, f"{family}VisionConfig")()
+    assert (ours.image_size, ours.patch_size, ours.embed_dim, ours.depth, ours.num_heads, ours.norm_eps) == (
+        theirs.image_size,
+        theirs.patch_size,
+        theirs.hidden_size,
+        theirs.num_hidden_layers,
+        theirs.num_attention_heads,
+        theirs.layer_norm_eps,
+    )
+    assert ours.mlp_hidden_dim == theirs.intermediate_size
+    assert ours.num_classes == (512 if family == "CLIP" else 0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"num_classes": 0}], ids=["projection", "features"])
+def test_clip_is_compared(changes):
+    assert holds(parity("transformers-clip", ViTConfig(**{**vars(CONFIG), "pre_norm": True, **changes})))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"pool": "map", "num_classes": 0}, {"pool": "mean"}, {"pool": "mean", "num_classes": 0}], ids=str
+)
+def test_siglip_is_compared(changes):
+    assert holds(parity("transformers-siglip", ViTConfig(**{**vars(CONFIG), "class_token": False, **changes})))
+
+
+def test_an_architecture_that_a_family_does_not_have_is_not_said_to_be_equal():
+    with pytest.raises(ValueError, match="no comparison: pre_norm=False was asked for, and the library built True"):
+        parity("transformers-clip", CONFIG)
+
+
 @pytest.mark.parametrize("changes", [{}, {"distilled": True}], ids=["deit", "distilled"])
 def test_deit_is_compared(changes):
     assert holds(parity("transformers-deit", ViTConfig(**{**vars(CONFIG), **changes})))
@@ -155,6 +282,12 @@ def test_another_head_than_transformers_has_is_made_and_reported(tmp_path):
     ("kind", "fields", "why"),
     [
         ("deit", {"hidden_act": "silu"}, "hidden_act='silu' of transformers is not built here; gelu"),
+        (
+            "clip",
+            {"vision_config": {"hidden_act": "relu"}},
+            "hidden_act='relu' of transformers is not built here; gelu",
+        ),
+        ("siglip2", {}, "model_type='siglip2' of transformers is not read here; .*siglip, siglip_vision_model"),
         ("vit_msn", {"head_dim": 16}, "head_dim=16 of transformers is not built here; 64 is"),
     ],
 )
@@ -175,16 +308,19 @@ def picture(width: int, height: int) -> Image.Image:
 SQUARE_48, SQUARE_56 = {"height": 48, "width": 48}, {"height": 56, "width": 56}
 
 
-@pytest.mark.parametrize("shape", [(96, 61), (61, 98)], ids=["wide", "tall"])
+@pytest.mark.parametrize("shape", [(97, 61), (61, 98)], ids=["wide", "tall"])
 @pytest.mark.parametrize(
     ("processor", "sizes"),
     [
         ("ViTImageProcessor", {"size": SQUARE_48}),
+        ("CLIPImageProcessor", {"size": {"shortest_edge": 48}, "crop_size": SQUARE_48}),
+        ("SiglipImageProcessor", {"size": SQUARE_48}),
         ("DeiTImageProcessor", {"size": SQUARE_56, "crop_size": SQUARE_48}),
         ("BitImageProcessor", {"size": {"shortest_edge": 56}, "crop_size": SQUARE_48}),
     ],
 )
 def test_a_picture_is_prepared_as_the_processor_prepares_it(tmp_path, processor, sizes, shape):
+    """The margins that are cropped away are even here: of odd ones transformers and timm leave the odd pixel apart."""
     theirs = getattr(library, processor)(**sizes)
     theirs.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit", "image_size": 48}))
@@ -198,13 +334,26 @@ def test_a_picture_is_prepared_as_the_processor_prepares_it(tmp_path, processor,
 
 @pytest.mark.parametrize(
     ("kind", "processor"),
-    [("vit", "ViTImageProcessor"), ("deit", "DeiTImageProcessor"), ("vit_mae", "ViTImageProcessor")],
+    [
+        ("vit", "ViTImageProcessor"),
+        ("deit", "DeiTImageProcessor"),
+        ("vit_mae", "ViTImageProcessor"),
+        ("clip", "CLIPImageProcessor"),
+        ("siglip", "SiglipImageProcessor"),
+    ],
 )
 def test_what_no_file_says_is_what_the_processor_of_the_family_takes(tmp_path, kind, processor):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
     without = read_card(tmp_path).preprocessing
     getattr(library, processor)().save_pretrained(tmp_path)
     assert read_card(tmp_path).preprocessing == without
+
+
+def test_a_processor_beside_a_tokenizer_is_found_in_their_common_file(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    image_processor = {"image_processor_type": "CLIPImageProcessor", "image_mean": [0.1, 0.2, 0.3]}
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": image_processor}))
+    assert read_card(tmp_path).preprocessing.mean == (0.1, 0.2, 0.3)
 
 
 def test_the_old_name_of_a_processor_is_known(tmp_path):

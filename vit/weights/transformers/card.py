@@ -7,14 +7,22 @@ from typing import Any
 
 from vit.nn import ViTConfig
 from vit.weights.card import ModelCard, numbered
-from vit.weights.transformers import dinov2, vit
-from vit.weights.transformers.fields import ACTIVATIONS
+from vit.weights.transformers import clip, dinov2, siglip, vit
+from vit.weights.transformers.fields import ACTIVATIONS, is_classifier
 from vit.weights.transformers.preprocessing import preprocessing_from_transformers, preprocessing_to_transformers
 
-READERS: dict[str, Callable[[Mapping[str, Any]], ViTConfig]] = vit.READERS | dinov2.READERS
+READERS: dict[str, Callable[[Mapping[str, Any]], ViTConfig]] = (
+    vit.READERS | dinov2.READERS | clip.READERS | siglip.READERS
+)
 """`model_type` -> how its `config.json` is read."""
 
-USUAL_PROCESSORS = {"deit": "DeiT"}
+USUAL_PROCESSORS = {
+    "deit": "DeiT",
+    "clip": "CLIP",
+    "clip_vision_model": "CLIP",
+    "siglip": "Siglip",
+    "siglip_vision_model": "Siglip",
+}
 """`model_type` -> whose processor belongs to it, where it is not ViT's."""
 
 
@@ -91,7 +99,9 @@ def _of_dinov2(architecture: ViTConfig) -> dict[str, Any]:
 
 
 def _classes(config: Mapping[str, Any], num_classes: int) -> tuple[str, ...]:
-    labels = config.get("id2label")
+    """Names of the classes; CLIP's projection gives none, though its `config.json` may have some beside it."""
+    is_projection = config["model_type"] in clip.READERS and not is_classifier(config, usual="CLIPModel")
+    labels = None if is_projection else config.get("id2label")
     return tuple(labels[str(index)] for index in range(num_classes)) if labels else numbered(num_classes)
 
 

@@ -58,6 +58,30 @@ def mae(config: ViTConfig) -> Theirs:
     )
 
 
+def clip(config: ViTConfig) -> Theirs:
+    """The tower that sees, with the projection as a head where `config` has one."""
+    library = importlib.import_module("transformers")
+    settings = library.CLIPVisionConfig(**_of_square(config), projection_dim=config.num_classes or 1)
+    if config.num_classes:
+        model = library.CLIPVisionModelWithProjection(settings)
+        return Theirs(model=model, config=config, logits=lambda output: output.image_embeds)
+    return Theirs(model=library.CLIPVisionModel(settings), config=config, logits=lambda output: output.pooler_output)
+
+
+def siglip(config: ViTConfig) -> Theirs:
+    """The tower that sees, with attention pooling; for the mean of the patches the classifier, or mere tokens."""
+    library = importlib.import_module("transformers")
+    fields = _of_square(config) | {"vision_use_head": config.pool == "map"}
+    if config.num_classes:
+        both = library.SiglipConfig(vision_config=fields, num_labels=config.num_classes)
+        model = library.SiglipForImageClassification(both)
+        return Theirs(model=model, config=config, logits=lambda output: output.logits)
+    model = library.SiglipVisionModel(library.SiglipVisionConfig(**fields))
+    if config.pool == "map":
+        return Theirs(model=model, config=config, logits=lambda output: output.pooler_output)
+    return Theirs(model=model, config=config, logits=lambda output: output.last_hidden_state.mean(dim=1))
+
+
 def _classifier(family: str, config: ViTConfig, kind: str = "ForImageClassification") -> Theirs:
     library = importlib.import_module("transformers")
     settings = getattr(library, f"{family}Config")(**_of_vit(config), num_labels=config.num_classes)
@@ -93,6 +117,12 @@ def _shared(config: ViTConfig) -> dict[str, Any]:
         "layer_norm_eps": config.norm_eps,
     }
     return fields if config.mlp == "swiglu" else {**fields, "hidden_act": ACTIVATIONS[config.mlp]}
+
+
+def _of_square(config: ViTConfig) -> dict[str, Any]:
+    """CLIP and SigLIP take one number for the sides of an image, and one for those of a patch."""
+    sides = {"image_size": config.image_hw[0], "patch_size": config.patch_hw[0]}
+    return {**_shared(config), **sides, "intermediate_size": config.mlp_hidden_dim}
 
 
 def _of_vit(config: ViTConfig) -> dict[str, Any]:
