@@ -30,5 +30,5 @@ def test_its_numbers_are_those_of_the_code() -> None:
 
 def test_its_commands_are_there() -> None:
     named = set(re.findall(r"^    vit (\w+)", PAGE, flags=re.MULTILINE))
-    assert named == {"plan", "test", "fit"}
+    assert named == {"compare", "plan", "test", "fit"}
     assert named <= set(COMMANDS)
