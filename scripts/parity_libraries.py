@@ -28,6 +28,8 @@ MODELS = [
     "transformers-deit/deit_small_distilled_patch16_224",
     "transformers-msn/vit_small_patch16_224",
     "transformers-mae/vit_small_patch16_224",
+    "transformers-dinov3/vit_small_patch16_dinov3",
+    "transformers-dinov3/vit_base_patch16_dinov3",
     "transformers-clip/vit_xsmall_patch16_clip_224",
     "transformers-clip/vit_base_patch32_clip_quickgelu_224",
     "transformers-siglip/vit_base_patch16_siglip_224",

@@ -244,6 +244,55 @@ def test_fields_that_a_tower_does_not_say_are_those_of_its_class(tmp_path, famil
     assert ours.num_classes == (512 if family == "CLIP" else 0)
 
 
+DINOV3 = {**SQUARE, "num_register_tokens": 2, "layerscale_value": 0.3, "rope_theta": 30.0}
+GATED = {**DINOV3, "use_gated_mlp": True, "hidden_act": "silu"}
+KEY_BIAS = {"keys have no bias there"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "completed"),
+    [
+        (DINOV3, KEY_BIAS),
+        (GATED, KEY_BIAS),
+        ({**DINOV3, "image_size": [20, 12], "num_channels": 2}, KEY_BIAS),
+        ({**DINOV3, "query_bias": False}, {"queries and keys have no bias there"}),
+        ({**DINOV3, "query_bias": False, "value_bias": False}, set()),
+        ({**DINOV3, "key_bias": True}, set()),
+        ({**DINOV3, "num_register_tokens": 0}, KEY_BIAS),
+    ],
+    ids=["plain", "gated", "oblong", "values only", "no bias", "all biases", "no registers"],
+)
+def test_dinov3_has_the_same_tokens_at_any_size(tmp_path, fields, completed):
+    theirs = build("DINOv3ViTModel", "DINOv3ViTConfig", **fields)
+    theirs.save_pretrained(tmp_path)
+    torch.save(theirs.state_dict(), tmp_path / "by_hand.pth")
+    loaded = load(tmp_path)
+    images = images_for(loaded.model)
+    close(loaded.model.encode(images), theirs(images).last_hidden_state)
+    close(loaded.model(images), theirs(images).pooler_output)
+    larger = torch.randn(2, images.shape[1], 8, 28)
+    close(loaded.model.encode(larger), theirs(larger).last_hidden_state)
+    close(load(tmp_path / "by_hand.pth", loaded.model.config).model(images), theirs(images).pooler_output)
+    empty = set() if fields["num_register_tokens"] else {"embeddings.register_tokens"}
+    assert set(loaded.report.left_over) == {"embeddings.mask_token"} | empty
+    assert set(loaded.report.completed.values()) == completed
+    assert describe(tmp_path).num_parameters == sum(parameter.numel() for parameter in loaded.model.parameters())
+
+
+def test_a_bias_that_is_partly_zeros_is_not_said_to_be_loaded(tmp_path):
+    build("DINOv3ViTModel", "DINOv3ViTConfig", **DINOV3).save_pretrained(tmp_path)
+    loaded = load(tmp_path)
+    assert list(loaded.report.completed) == ["blocks.0.attn.qkv.bias", "blocks.1.attn.qkv.bias"]
+    assert not set(loaded.report.completed) & set(loaded.report.loaded)
+    assert loaded.model.blocks[1].attn.qkv.bias[24:48].eq(0).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"mlp": "swiglu", "mlp_ratio": 80 / 24}], ids=["plain", "gated"])
+def test_dinov3_is_compared(changes):
+    own = {"positions": "rope2d_centred", "init_values": 1e-5, "num_register_tokens": 2, "num_classes": 0}
+    assert holds(parity("transformers-dinov3", ViTConfig(**{**vars(CONFIG), **own, **changes})))
+
+
 @pytest.mark.parametrize("changes", [{}, {"num_classes": 0}], ids=["projection", "features"])
 def test_clip_is_compared(changes):
     assert holds(parity("transformers-clip", ViTConfig(**{**vars(CONFIG), "pre_norm": True, **changes})))
@@ -288,6 +337,8 @@ def test_another_head_than_transformers_has_is_made_and_reported(tmp_path):
             "hidden_act='relu' of transformers is not built here; gelu",
         ),
         ("siglip2", {}, "model_type='siglip2' of transformers is not read here; .*siglip, siglip_vision_model"),
+        ("dinov3_vit", {"mlp_bias": False}, "mlp_bias=False of transformers is not built here; true is"),
+        ("dinov3_vit", {"use_gated_mlp": True}, "hidden_act='gelu' with use_gated_mlp=True .*; silu is"),
         ("vit_msn", {"head_dim": 16}, "head_dim=16 of transformers is not built here; 64 is"),
     ],
 )
@@ -315,6 +366,7 @@ SQUARE_48, SQUARE_56 = {"height": 48, "width": 48}, {"height": 56, "width": 56}
         ("ViTImageProcessor", {"size": SQUARE_48}),
         ("CLIPImageProcessor", {"size": {"shortest_edge": 48}, "crop_size": SQUARE_48}),
         ("SiglipImageProcessor", {"size": SQUARE_48}),
+        ("DINOv3ViTImageProcessor", {"size": SQUARE_48}),
         ("DeiTImageProcessor", {"size": SQUARE_56, "crop_size": SQUARE_48}),
         ("BitImageProcessor", {"size": {"shortest_edge": 56}, "crop_size": SQUARE_48}),
     ],
@@ -340,6 +392,7 @@ def test_a_picture_is_prepared_as_the_processor_prepares_it(tmp_path, processor,
         ("vit_mae", "ViTImageProcessor"),
         ("clip", "CLIPImageProcessor"),
         ("siglip", "SiglipImageProcessor"),
+        ("dinov3_vit", "DINOv3ViTImageProcessor"),
     ],
 )
 def test_what_no_file_says_is_what_the_processor_of_the_family_takes(tmp_path, kind, processor):

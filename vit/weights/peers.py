@@ -269,6 +269,7 @@ PEERS: dict[str, Callable[[str | ViTConfig, bool], Peer]] = {
     "transformers-deit": _reading_transformers(models.deit),
     "transformers-msn": _reading_transformers(models.msn),
     "transformers-mae": _reading_transformers(models.mae),
+    "transformers-dinov3": _reading_transformers(models.dinov3),
     "transformers-clip": _reading_transformers(models.clip),
     "transformers-siglip": _reading_transformers(models.siglip),
     "vit-pytorch": _vit_pytorch,

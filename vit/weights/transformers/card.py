@@ -7,17 +7,18 @@ from typing import Any
 
 from vit.nn import ViTConfig
 from vit.weights.card import ModelCard, numbered
-from vit.weights.transformers import clip, dinov2, siglip, vit
+from vit.weights.transformers import clip, dinov2, dinov3, siglip, vit
 from vit.weights.transformers.fields import ACTIVATIONS, is_classifier
 from vit.weights.transformers.preprocessing import preprocessing_from_transformers, preprocessing_to_transformers
 
 READERS: dict[str, Callable[[Mapping[str, Any]], ViTConfig]] = (
-    vit.READERS | dinov2.READERS | clip.READERS | siglip.READERS
+    vit.READERS | dinov2.READERS | dinov3.READERS | clip.READERS | siglip.READERS
 )
 """`model_type` -> how its `config.json` is read."""
 
 USUAL_PROCESSORS = {
     "deit": "DeiT",
+    "dinov3_vit": "DINOv3ViT",
     "clip": "CLIP",
     "clip_vision_model": "CLIP",
     "siglip": "Siglip",

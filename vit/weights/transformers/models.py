@@ -105,6 +105,28 @@ def _dinov2(config: ViTConfig) -> Theirs:
     return Theirs(model=model, config=config, logits=lambda output: output.pooler_output)
 
 
+def dinov3(config: ViTConfig) -> Theirs:
+    """`DINOv3ViTModel`, whose features are those of the class token; keys have no bias, as in the published ones."""
+    library = importlib.import_module("transformers")
+    is_swiglu = config.mlp == "swiglu"
+    settings = library.DINOv3ViTConfig(
+        **_shared(config) | ({"hidden_act": "silu"} if is_swiglu else {}),
+        intermediate_size=config.mlp_hidden_dim // 2 if is_swiglu else config.mlp_hidden_dim,
+        use_gated_mlp=is_swiglu,
+        query_bias=config.qkv_bias,
+        key_bias=False,
+        value_bias=config.qkv_bias,
+        layerscale_value=config.init_values or 1.0,
+        num_register_tokens=config.num_register_tokens,
+        rope_theta=config.rope_temperature,
+    )
+    return Theirs(
+        model=library.DINOv3ViTModel(settings),
+        config=dataclasses.replace(config, pool="cls"),
+        logits=lambda output: output.pooler_output,
+    )
+
+
 def _shared(config: ViTConfig) -> dict[str, Any]:
     """The fields of every family."""
     fields: dict[str, Any] = {
