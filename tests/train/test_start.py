@@ -72,6 +72,7 @@ def test_early_stopping_looks_at_the_weights_that_are_exported(make: Any) -> Non
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
+        (["--trainer.devices", "4000"], r"devices=4000 would start as many processes on \d+ cores; on a CPU 1 is"),
         (["--trainer.strategy", "deepspeed"], r"strategy=deepspeed splits the weights in a way .*; fsdp splits them"),
         (["--trainer.strategy", "fsdp_cpu_offload"], r"strategy=fsdp_cpu_offload splits the weights in a way "),
         (["--trainer.strategy", "ddp_spawn"], r"strategy=ddp_spawn keeps its results in another process; ddp works"),

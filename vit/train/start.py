@@ -9,15 +9,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
+from vit.data.readers import usable_cores
 from vit.train.finetune import LARGEST_RATE, starting_point
 from vit.train.folder import CONFIG
 from vit.train.going_on import run_before
 
 LARGEST_SEED = 2**32 - 1
 """numpy takes none above it."""
+
+FEW_PROCESSES = 8
+"""As many may be tried on a CPU of fewer cores."""
 
 PREPROCESSING = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 """What of the data follows the pretrained weights."""
@@ -99,6 +104,7 @@ def check_flags(config: Namespace) -> None:
         ValueError: with a sentence about the flag.
     """
     _check_trainer(config.trainer)
+    _check_devices(config.trainer)
     seed = config.seed_everything
     if not isinstance(seed, bool) and not 0 <= seed <= LARGEST_SEED:
         raise ValueError(f"seed_everything={seed} must be from 0 to {LARGEST_SEED}, or true for a random one.")
@@ -126,6 +132,18 @@ def _check_trainer(trainer: Namespace) -> None:
         )
     if (clip := trainer.gradient_clip_val) is not None and clip < 0:  # which Lightning takes for no clipping
         raise ValueError(f"trainer.gradient_clip_val={clip} must be at least 0; 1 is usual, and 0 clips nothing.")
+
+
+def _check_devices(trainer: Namespace) -> None:
+    """Refuse to start so many processes on a CPU that the machine stands still: each trains the whole model."""
+    on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.accelerator.is_available())
+    devices = str(trainer.devices)
+    most = max(usable_cores(), FEW_PROCESSES)
+    if on_cpu and devices.isdecimal() and int(devices) > most:
+        raise ValueError(
+            f"trainer.devices={devices} would start as many processes on {usable_cores()} cores; on a CPU 1 is "
+            "quickest, whose threads share the work."
+        )
 
 
 def _check_strategy(strategy: str) -> None:
