@@ -54,6 +54,19 @@ def test_accumulated_batches_are_one_step(tiny_run: list[str], elsewhere: Path) 
     )
 
 
+def test_a_few_batches_to_learn_by_heart_are_all_of_an_epoch(
+    tiny_run: list[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    monkeypatch.setattr("vit.train.classifier.Classifier.on_validation_start", lambda _: passes.append(1))
+    flags = ["--trainer.overfit_batches", "3", "--trainer.max_epochs", "7", "--data.batch_size", "16"]
+    found = plan([*tiny_run, *flags], largest_batch=False)
+    assert (found.steps, found.epochs) == (21, 7)  # of 3 batches, not of 80
+    assert passes == []  # the rehearsal trains alone
+    assert planning.limits({"overfit_batches": 3, "limit_train_batches": 5, "limit_val_batches": 0}) == (3, 3)
+    assert planning.limits({"overfit_batches": 0.0, "limit_train_batches": 5, "limit_val_batches": 0}) == (5, 0)
+
+
 @pytest.mark.parametrize(
     ("max_epochs", "max_steps", "steps"), [(5, -1, 50), (5, 7, 7), (5, 70, 50), (None, -1, 10_000), (-1, 30, 30)]
 )

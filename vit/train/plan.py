@@ -20,7 +20,7 @@ from vit.nn import ViT
 from vit.train.largest_batch import BatchLimit, find_largest_batch
 from vit.train.memory import peak_memory
 from vit.train.predictions import predict
-from vit.train.rehearsal import SECONDS, WARM_UP, Rehearsal, for_rehearsal, now
+from vit.train.rehearsal import SECONDS, WARM_UP, Rehearsal, for_rehearsal, limits, now
 from vit.train.run import Run, fit
 from vit.weights.description import count_flops
 
@@ -87,13 +87,13 @@ def _plan(run: Rehearsal, largest_batch: BatchLimit | None, no_largest_batch: st
     memory = peak_memory(device)  # before anything else is measured
     batch = run.clock.batch_seconds(run.trainer.accumulate_grad_batches)
     wait = median(run.clock.waits[min(WARM_UP, len(run.clock.waits) - 1) :])
-    batches = len(data.train_dataloader())
-    batches = _limited(flags.limit_train_batches, batches)
+    to_train, to_validate = limits(vars(flags))
+    batches = _limited(to_train, len(data.train_dataloader()))
     an_epoch = math.ceil(batches / run.trainer.accumulate_grad_batches)
     steps = _steps(flags.max_epochs, flags.max_steps, an_epoch)
     all_batches = min(steps * run.trainer.accumulate_grad_batches, steps * batches)
     epochs = steps / an_epoch
-    validation = _validation_seconds(run, device)
+    validation = _validation_seconds(run, device, to_validate)
     networks = 1 if run.model.ema is None else 2  # the average of the weights is validated too
     passes = networks * _validations(flags.val_check_interval, flags.check_val_every_n_epoch, batches, epochs)
     return Plan(
@@ -149,10 +149,10 @@ def _validations(interval: int | float | None, every: int | None, batches: int, 
     return math.floor(epochs / every) * (batches // between)
 
 
-def _validation_seconds(run: Run, device: torch.device) -> float:
-    """Of all validation images, by some of the batches; the first one is left out."""
+def _validation_seconds(run: Run, device: torch.device, limit: int | float | None) -> float:
+    """Of all validation images that `limit` leaves, by some of the batches; the first one is left out."""
     data, precision = run.datamodule, str(run.trainer.precision)
-    if run.config.trainer.limit_val_batches in (0, 0.0) or not data.val:
+    if limit in (0, 0.0) or not data.val:
         return 0.0
     loader = data.val_dataloader()
     batches = [*islice(loader, 4)]
@@ -161,7 +161,7 @@ def _validation_seconds(run: Run, device: torch.device) -> float:
         predict(run.model.network, [batch], lambda one: data.on_after_batch_transfer(one, 0), device, precision)
         ends.append(now(device))
     one = (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else 0.0
-    return one * _limited(run.config.trainer.limit_val_batches, len(loader))
+    return one * _limited(limit, len(loader))
 
 
 def _loader_speed(run: Run, device: torch.device) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -66,8 +66,18 @@ class Rehearsal(Run):
         self.clock = Clock()
         only = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "fast_dev_run": False}
         one_device = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-        config |= {**only, **one_device, "limit_val_batches": 0, "num_sanity_val_steps": 0, "min_epochs": None}
+        batches = {"limit_train_batches": limits(config)[0], "limit_val_batches": 0, "overfit_batches": 0.0}
+        config |= {**only, **one_device, **batches, "num_sanity_val_steps": 0, "min_epochs": None}
         return LightningCLI._instantiate_trainer(self, config, [self.clock])  # pyright: ignore[reportPrivateUsage]
+
+
+def limits(trainer: Mapping[str, Any]) -> tuple[int | float | None, int | float | None]:
+    """How many batches of an epoch are trained on and validated on, or which shares, by the trainer's flags.
+
+    overfit_batches stands for both.
+    """
+    overfit = trainer["overfit_batches"]
+    return (overfit, overfit) if overfit else (trainer["limit_train_batches"], trainer["limit_val_batches"])
 
 
 def for_rehearsal(args: Sequence[str], folder: str) -> list[str]:
