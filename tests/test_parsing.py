@@ -40,6 +40,16 @@ KNOWN = ["model", "model.vit.patch_size", "model.vit.image_size", "trainer.max_e
             "export=worst is not of its type; expected one of 'best', 'last'.",
         ),
         (
+            "Parser key \"export\": Expected a typing.Literal['best', 'last']. Got value: lats",
+            "export=lats is not known; did you mean 'last'?",
+        ),
+        (
+            'Parser key "trainer.precision": Does not validate against any of the Union subtypes\n'
+            "Subtypes: [typing.Literal['auto', '32-true', 32, 'bf16-mixed'], <class 'NoneType'>]\n"
+            "Errors:\n- Expected a\nGiven value type: <class 'str'>\nGiven value: bf17-mixed",
+            "trainer.precision=bf17-mixed is not known; did you mean 'bf16-mixed'?",
+        ),
+        (
             'Parser key "trainer.callbacks": - Expected a path but NoSuch either not accessible or invalid\n- Does not',
             "trainer.callbacks=NoSuch names no class; Lightning's go by their name, others as package.module.Class.",
         ),

@@ -99,7 +99,7 @@ def _explain_value(message: str) -> str | None:
     if match := re.search(r"given class_path '(?:.+?\.)?(\w+)': Requirement '(\w+)[^']*' not met", message):
         return f"{match[1]} needs the package {match[2]}, which is not installed: pip install {match[2]}."
     if match := re.fullmatch(r'Parser key "(.+?)"(?: element \d+)?: Expected an? (.+)\. Got value: (.*)', message):
-        return f"{match[1]}={match[3]} is not of its type; expected {_plain_type(match[2])}."
+        return _not_of_type(match[1], match[3], [match[2]])
     if match := re.fullmatch(
         r'Parser key "(.+?)": Does not validate against any of the Union subtypes Subtypes: \[(.+)\] Errors: .*? '
         r"Given value type: \S+ \S+ Given value: (.*)",
@@ -108,11 +108,18 @@ def _explain_value(message: str) -> str | None:
         if given := re.match(r"Namespace\(class_path='(?:.+\.)?(\w+)'", match[3]):
             flag = f"--{match[1]}.help {given[1]}"
             return f"{match[1]}={given[1]} lacks a value that it needs, or has a wrong one; {flag} lists them."
-        kinds = " or ".join(_plain_type(kind) for kind in re.split(r", (?![^\[]*\])", match[2]))
-        return f"{match[1]}={match[3]} is not of its type; expected {kinds}."
+        return _not_of_type(match[1], match[3], re.split(r", (?![^\[]*\])", match[2]))
     if match := re.match(r'Parser key "(.+?)": - Expected a path but (\S+) either not accessible', message):
         return f"{match[1]}={match[2]} names no class; Lightning's go by their name, others as package.module.Class."
     return None
+
+
+def _not_of_type(key: str, value: str, kinds: list[str]) -> str:
+    """A sentence about a value that is of none of these types, with the nearest one where words are to choose from."""
+    words = [word for kind in kinds if "Literal[" in kind for word in re.findall(r"'(.+?)'", kind)]
+    if "did you mean" in (near := did_you_mean(value, words)):
+        return f"{key}={value} is not known{near}"
+    return f"{key}={value} is not of its type; expected {' or '.join(map(_plain_type, kinds))}."
 
 
 def _plain_type(kind: str) -> str:

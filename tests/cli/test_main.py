@@ -121,7 +121,7 @@ def test_fit_trains_and_says_where_the_model_is(
         (["--trainer.max_epoch", "3"], "there is no flag --trainer.max_epoch; did you mean '--trainer.max_epochs'?"),
         (["--model.vit.patch_size", "3"], "patch_size=3 does not divide image_size=8"),
         (["--trainer.max_epochs", "0"], "trainer.max_epochs=0 trains nothing"),
-        (["--trainer.accelerator", "abacus"], "invalid accelerator name"),
+        (["--trainer.accelerator", "abacus"], "trainer.accelerator=abacus is not known"),
     ],
 )
 def test_a_fit_that_cannot_be_is_one_line_and_leaves_no_folder(

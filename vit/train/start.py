@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from vit.data.readers import usable_cores
+from vit.train.devices import check_devices
 from vit.train.finetune import LARGEST_RATE, starting_point
 from vit.train.folder import CONFIG
 from vit.train.going_on import run_before
@@ -21,17 +20,11 @@ from vit.train.going_on import run_before
 LARGEST_SEED = 2**32 - 1
 """numpy takes none above it."""
 
-FEW_PROCESSES = 8
-"""As many may be tried on a CPU of fewer cores."""
-
 PREPROCESSING = ("mean", "std", "interpolation", "crop_pct", "crop_mode")
 """What of the data follows the pretrained weights."""
 
 NAMES = ("timm/", "hf-hub:")
 """Beginnings of `model.pretrained` where it is no path."""
-
-SPLITTING = ("fsdp", "deepspeed", "model_parallel", "modelparallel")
-"""In names of strategies under which no device has all of a weight; fsdp itself is ours."""
 
 
 def parse_from_weights(parser: ArgumentParser, args: Sequence[str], warn: Callable[[str], object] = print) -> Namespace:
@@ -104,7 +97,7 @@ def check_flags(config: Namespace) -> None:
         ValueError: with a sentence about the flag.
     """
     _check_trainer(config.trainer)
-    _check_devices(config.trainer)
+    check_devices(config.trainer)
     seed = config.seed_everything
     if not isinstance(seed, bool) and not 0 <= seed <= LARGEST_SEED:
         raise ValueError(f"seed_everything={seed} must be from 0 to {LARGEST_SEED}, or true for a random one.")
@@ -113,7 +106,6 @@ def check_flags(config: Namespace) -> None:
         raise ValueError(f"--name {config.name!r} is no name of a folder in --output {config.output}.")
     if config.early_stopping is not None and config.early_stopping < 1:
         raise ValueError(f"early_stopping={config.early_stopping} must be at least 1 epoch; 10 is usual.")
-    _check_strategy(str(config.trainer.strategy))
     compilers = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")
     if config.compile and not any(name and shutil.which(name) for name in compilers):
         raise ValueError("--compile needs a C++ compiler such as g++, and none is on the path; leave --compile out.")
@@ -132,28 +124,6 @@ def _check_trainer(trainer: Namespace) -> None:
         )
     if (clip := trainer.gradient_clip_val) is not None and clip < 0:  # which Lightning takes for no clipping
         raise ValueError(f"trainer.gradient_clip_val={clip} must be at least 0; 1 is usual, and 0 clips nothing.")
-
-
-def _check_devices(trainer: Namespace) -> None:
-    """Refuse to start so many processes on a CPU that the machine stands still: each trains the whole model."""
-    on_cpu = trainer.accelerator == "cpu" or (trainer.accelerator == "auto" and not torch.accelerator.is_available())
-    devices = str(trainer.devices)
-    most = max(usable_cores(), FEW_PROCESSES)
-    if on_cpu and devices.isdecimal() and int(devices) > most:
-        raise ValueError(
-            f"trainer.devices={devices} would start as many processes on {usable_cores()} cores; on a CPU 1 is "
-            "quickest, whose threads share the work."
-        )
-
-
-def _check_strategy(strategy: str) -> None:
-    if "spawn" in strategy:
-        raise ValueError(f"trainer.strategy={strategy} keeps its results in another process; ddp works.")
-    if strategy != "fsdp" and any(name in strategy.lower() for name in SPLITTING):
-        raise ValueError(
-            f"trainer.strategy={strategy} splits the weights in a way that the groups of the optimiser, the moving "
-            "average and the model folder do not follow; fsdp splits them and works, ddp keeps them whole."
-        )
 
 
 def absolute(source: str | None) -> str | None:
