@@ -1,6 +1,6 @@
 """Models of torchvision, transformers, vit-pytorch and Google's JAX code, and ours with their weights: how far apart?
 
-    python scripts/parity_libraries.py            all of them, a minute or two; writes the table in docs/weights.md
+    python scripts/parity_libraries.py            all of them, a minute or two; writes its table in docs/parity.md
     vit parity torchvision/vit_b_16               one of them, printed
 
 The libraries come with `pip install -e ".[bench]"`.
@@ -13,7 +13,7 @@ import torch
 
 from vit.weights import Parity, parity
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "weights.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "parity.md"
 BEGIN, END = "<!-- written by scripts/parity_libraries.py -->", "<!-- end -->"
 
 MODELS = [

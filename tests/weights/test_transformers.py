@@ -336,10 +336,12 @@ def test_another_head_than_transformers_has_is_made_and_reported(tmp_path):
             {"vision_config": {"hidden_act": "relu"}},
             "hidden_act='relu' of transformers is not built here; gelu",
         ),
+        ("siglip", {"vision_config": [1]}, r"vision_config=\[1\] is no object with names and values"),
         ("siglip2", {}, "model_type='siglip2' of transformers is not read here; .*siglip, siglip_vision_model"),
         ("dinov3_vit", {"mlp_bias": False}, "mlp_bias=False of transformers is not built here; true is"),
         ("dinov3_vit", {"use_gated_mlp": True}, "hidden_act='gelu' with use_gated_mlp=True .*; silu is"),
-        ("vit_msn", {"head_dim": 16}, "head_dim=16 of transformers is not built here; 64 is"),
+        ("vit_msn", {"head_dim": 16}, "head_dim=16 of transformers is not built here: 12 heads share a token 768 wide"),
+        ("deit", {"num_attention_heads": 0}, "num_heads=0 must be at least 1"),
     ],
 )
 def test_what_is_not_built_is_refused_in_a_sentence(tmp_path, kind, fields, why):
@@ -407,6 +409,22 @@ def test_a_processor_beside_a_tokenizer_is_found_in_their_common_file(tmp_path):
     image_processor = {"image_processor_type": "CLIPImageProcessor", "image_mean": [0.1, 0.2, 0.3]}
     (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": image_processor}))
     assert read_card(tmp_path).preprocessing.mean == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize("content", ["[1]", '"ViT"'])
+def test_a_processor_that_is_no_object_is_refused(tmp_path, content):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    (tmp_path / "preprocessor_config.json").write_text(content)
+    with pytest.raises(ValueError, match=r"preprocessor_config\.json holds a \w+ where names and values are needed"):
+        read_card(tmp_path)
+
+
+def test_an_entry_without_a_value_is_as_if_it_were_not_there(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "siglip", "vision_config": None}))
+    without = read_card(tmp_path).preprocessing
+    empty = dict.fromkeys(["do_normalize", "image_mean", "resample", "size", "crop_size", "do_center_crop"])
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(empty))
+    assert read_card(tmp_path).preprocessing == without
 
 
 def test_the_old_name_of_a_processor_is_known(tmp_path):

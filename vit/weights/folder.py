@@ -130,8 +130,14 @@ def _meant(folder: Path) -> str:
 
 def _preprocessor(card: Path) -> Mapping[str, Any] | None:
     """What transformers says about pictures: in a file of its own, or beside the tokenizer of a model of two towers."""
-    for name in (PREPROCESSOR, PROCESSOR):
-        if (path := card.with_name(name)).is_file():
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return content if name == PREPROCESSOR else content.get("image_processor")
-    return None
+    alone, beside = card.with_name(PREPROCESSOR), card.with_name(PROCESSOR)
+    if alone.is_file():
+        return _object(alone)
+    return _object(beside).get("image_processor") if beside.is_file() else None
+
+
+def _object(path: Path) -> Mapping[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds a {type(content).__name__} where names and values are needed.")
+    return content

@@ -78,11 +78,11 @@ def completed(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def notes(state: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """What the head is."""
+    """What the projection, where there is one, is for."""
     if "visual_projection.weight" not in state:
         return ()
     numbers = len(state["visual_projection.weight"])
-    return (f"the head is CLIP's projection: {numbers} numbers to compare with those of texts, and no classes",)
+    return (f"CLIP's projection gives {numbers} numbers to compare with those of texts, and no classes",)
 
 
 LAYOUT = Layout(
@@ -96,11 +96,18 @@ LAYOUT = Layout(
 
 
 def tower(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What the `config.json` of both towers, or of this one alone, says about the one that sees."""
+    """What the `config.json` of both towers, or of this one alone, says about the one that sees.
+
+    Raises:
+        ValueError: it is no object with names and values.
+    """
     if "vision" in config["model_type"]:
         return {**defaults, **config}
     # `vision_config_dict` is older, and counts where both are there
-    return {**defaults, **(config.get("vision_config_dict") or config.get("vision_config") or {})}
+    said = config.get("vision_config_dict") or config.get("vision_config") or {}
+    if not isinstance(said, Mapping):
+        raise ValueError(f"vision_config={said!r} is no object with names and values.")
+    return {**defaults, **said}
 
 
 def _clip(config: Mapping[str, Any], usual: str) -> ViTConfig:

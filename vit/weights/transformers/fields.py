@@ -26,9 +26,11 @@ def shared(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: heads of another width than ours.
     """
-    width, heads = given["hidden_size"], given["num_attention_heads"]
-    if given.get("head_dim", width // heads) != width // heads:
-        raise ValueError(f"head_dim={given['head_dim']} of transformers is not built here; {width // heads} is.")
+    width, heads, head_dim = given["hidden_size"], given["num_attention_heads"], given.get("head_dim")
+    if head_dim is not None and head_dim * heads != width:
+        raise ValueError(
+            f"head_dim={head_dim} of transformers is not built here: {heads} heads share a token {width} wide evenly."
+        )
     return {
         "image_size": size(given["image_size"]),
         "patch_size": size(given["patch_size"]),
@@ -58,9 +60,9 @@ def ratio(hidden: int, width: int) -> float:
     return share if int(width * share) == hidden else math.nextafter(share, math.inf)
 
 
-def size(given: int | list[int]) -> int | tuple[int, int]:
-    """A size that may be a list in JSON."""
-    return given if isinstance(given, int) else (given[0], given[1])
+def size(given: Any) -> Any:
+    """A size, which is a list in JSON where it is two numbers; what is none is for `ViTConfig` to refuse."""
+    return tuple(given) if isinstance(given, list) else given
 
 
 def is_classifier(config: Mapping[str, Any], usual: str) -> bool:

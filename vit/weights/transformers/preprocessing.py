@@ -63,6 +63,7 @@ def preprocessing_from_transformers(
         KeyError: an entry is missing.
         ValueError: what our preprocessing has no words for.
     """
+    given = {name: value for name, value in given.items() if value is not None}  # as if it were not there
     for step in ("do_resize", "do_rescale"):
         if not given.get(step, True):
             raise ValueError(f"{step}=False of transformers is not done here; true is.")
