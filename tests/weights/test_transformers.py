@@ -200,6 +200,7 @@ def test_what_is_no_tensor_of_the_file_is_not_said_to_be_loaded(tmp_path):
     assert "head.bias" not in loaded.report.loaded
     assert "  zeros in: head.bias; CLIP's projection has no bias" in str(loaded.report).splitlines()
     assert "7 numbers to compare with those of texts, and no classes" in describe(tmp_path).notes[0]
+    assert loaded.card.classes[:2] == ("projection 0", "projection 1")  # what `vit predict` would print
     new = load(tmp_path, num_classes=3).report
     assert (new.initialised, new.left_over, dict(new.completed)) == (("head.bias", "head.weight"), ("head.weight",), {})
 

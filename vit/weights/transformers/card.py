@@ -100,9 +100,10 @@ def _of_dinov2(architecture: ViTConfig) -> dict[str, Any]:
 
 
 def _classes(config: Mapping[str, Any], num_classes: int) -> tuple[str, ...]:
-    """Names of the classes; CLIP's projection gives none, though its `config.json` may have some beside it."""
-    is_projection = config["model_type"] in clip.READERS and not is_classifier(config, usual="CLIPModel")
-    labels = None if is_projection else config.get("id2label")
+    """Names of the classes; what CLIP's projection gives is none, and says so, whatever names stand in the file."""
+    if config["model_type"] in clip.READERS and not is_classifier(config, usual="CLIPModel"):
+        return tuple(f"projection {index}" for index in range(num_classes))
+    labels = config.get("id2label")
     return tuple(labels[str(index)] for index in range(num_classes)) if labels else numbered(num_classes)
 
 
