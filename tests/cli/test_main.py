@@ -74,6 +74,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         (["explain", "a.png", "--model", "m", "--head-fusion", "sum"], "head_fusion=sum is not of its type"),
         (["test"], "missing: model; --help says what for."),
         (["test", "nowhere"], "nowhere is not a run folder: it has no config.yaml"),
+        (["compare", "--name", "../elsewhere"], "--name '../elsewhere' is no name of a folder in --output runs."),
         (["compare", "--seeds", "0"], "--seeds 0 must be at least 1."),
         (["compare", "--baseline", "keras"], "argument --baseline: invalid choice: 'keras'"),
         (["fit", "--config", "nowhere.yaml"], "nowhere.yaml does not exist."),

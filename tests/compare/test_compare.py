@@ -118,6 +118,54 @@ def test_runs_of_another_config_are_not_set_beside_each_other(tiny_run: list[str
     assert not (tmp_path / "timm-seed0").exists()
 
 
+def test_a_run_that_was_stopped_before_its_result_was_kept_is_not_trained_again(
+    tiny_run: list[str], tmp_path: Path
+) -> None:
+    flags = [*tiny_run, *QUICK, "--export", "best"]
+    whole = list(compare(flags, ["timm"], range(1), tmp_path))
+    answers = [(tmp_path / f"{name}-seed0" / "test.csv").read_bytes() for name in ("ours", "timm")]
+    rows = [(tmp_path / f"{name}-seed0" / "metrics.csv").read_text() for name in ("ours", "timm")]
+    (tmp_path / "results.json").unlink()
+    again = list(compare(flags, ["timm"], range(1), tmp_path))
+    assert [(one.name, one.test_accuracy) for one in again] == [(one.name, one.test_accuracy) for one in whole]
+    assert [(tmp_path / f"{name}-seed0" / "test.csv").read_bytes() for name in ("ours", "timm")] == answers
+    assert [(tmp_path / f"{name}-seed0" / "metrics.csv").read_text() for name in ("ours", "timm")] == rows
+
+
+def test_a_comparison_from_pretrained_weights_takes_more_seeds(
+    finished_run: Any, tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(finished_run.model).parent)  # named by a path that is not whole
+    flags = [*tiny_run, *QUICK, "--model.pretrained", "model"]
+    next(compare(flags, ["timm"], range(1), tmp_path))
+    third = [*compare(flags, ["timm"], range(2), tmp_path)][-1]
+    assert (third.name, third.seed) == ("ours", 1)
+    with pytest.raises(FileExistsError, match=r"another config: export last there, best here"):
+        list(compare([*flags, "--export", "best"], ["timm"], range(3), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--resume", "RUN"], "--resume is for one run; vit compare goes on with"),
+        (["--max-time", "5s"], "a time to stop at gives the faster one more steps"),
+        (["--trainer.max_time", "00:00:00:05"], "a time to stop at gives the faster one more steps"),
+        (["--early-stopping", "3"], "early_stopping gives each its own number of steps"),
+        (["--model.pretrained", "RUN/model"], "--baseline timm starts from the same"),
+    ],
+)
+def test_what_would_give_one_more_than_the_other_is_refused(
+    flags: list[str], sentence: str, finished_run: Any, tiny_run: list[str], tmp_path: Path
+) -> None:
+    run = Path(finished_run.model).parent
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    flags = [flag.replace("RUN", str(run)) for flag in flags]
+    with pytest.raises(ValueError, match=sentence):
+        list(compare([*tiny_run, *flags], ["timm-default"], range(1), tmp_path))
+    assert not list(tmp_path.iterdir())
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
 def test_the_weights_that_are_exported_are_those_that_are_tested(tiny_run: list[str], tmp_path: Path) -> None:
     list(compare([*tiny_run, *QUICK, "--export", "best", "--model.recipe.ema_decay", "0.5"], ["timm"], [0], tmp_path))
     for name in ("ours", "timm"):

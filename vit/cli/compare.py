@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from vit.compare import BASELINES, TABLE, compare, is_comparison
-from vit.train.folder import is_empty, missing_above, new_folder, remove_if_empty
+from vit.train.folder import is_empty, missing_above, new_folder, remove_if_empty, require_name
 
 
 def run(arguments: list[str]) -> int:
@@ -28,6 +28,7 @@ def run(arguments: list[str]) -> int:
         raise ValueError("vit compare trains with the seeds 0, 1, ...; --seeds N says how many.")
     if args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds} must be at least 1.")
+    require_name(args.output, args.name)
     above = missing_above(Path(args.output) / (args.name or "compare"))
     folder = _folder(Path(args.output), args.name, for_fit)
     seeds = f"{args.seeds} seed{'s' * (args.seeds > 1)}"

@@ -10,9 +10,9 @@ table.py        all of it for people
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from vit.compare.baselines import BASELINES, Baseline, timm_model
 from vit.compare.results import OURS, RESULTS, Result, differences, read_results, run_name, write_results
@@ -21,6 +21,7 @@ from vit.nn import ViT, ViTConfig
 from vit.train.checkpoints import FINISHED, FOLDER
 from vit.train.evaluate import Subject, digest_of, examine
 from vit.train.export import exported_network, whole
+from vit.train.flags import AUTO
 from vit.train.run import Run, fit
 from vit.train.seeds import Flags, require_same
 from vit.weights import ModelCard
@@ -62,8 +63,7 @@ def compare(
     """
     names = [OURS, *dict.fromkeys(baselines)]
     results = read_results(folder)
-    if is_comparison(folder):
-        _require_same_runs(folder, args)
+    _require_same_runs(folder, _values(args, names))
     there = {(result.name, result.seed) for result in results}
     begun = False
     for turn, seed in enumerate(seeds):
@@ -88,9 +88,26 @@ def is_comparison(folder: Path) -> bool:
     return (folder / RESULTS).is_file() or any(any(folder.glob(f"{name}-seed*")) for name in NAMES)
 
 
-def _require_same_runs(folder: Path, args: Sequence[str]) -> None:
+def _values(args: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+    """Those of all flags, once it is known that they make runs that can be compared, each in its own folder."""
+    flags = Flags(args, of_several=True)
+    config = flags.config
+    if config.resume != AUTO:
+        raise ValueError("--resume is for one run; vit compare goes on with the comparison of that --name.")
+    if config.max_time is not None or config.trainer.max_time is not None:
+        raise ValueError("a time to stop at gives the faster one more steps; leave max_time out, and say max_epochs.")
+    if config.early_stopping is not None:
+        raise ValueError("early_stopping gives each its own number of steps; leave it out, and say max_epochs.")
+    if "timm-default" in names and config.model.pretrained is not None:
+        raise ValueError(
+            "timm-default starts from timm's own random weights, and ours from model.pretrained; "
+            "--baseline timm starts from the same."
+        )
+    return flags.values()
+
+
+def _require_same_runs(folder: Path, values: Mapping[str, Any]) -> None:
     """Refuse to set runs of one config beside those of another."""
-    values = Flags(args).values()
     for name in NAMES:
         for run in sorted(folder.glob(f"{name}-seed*")):
             require_same(run, values)
@@ -99,10 +116,8 @@ def _require_same_runs(folder: Path, args: Sequence[str]) -> None:
 def _contestant(name: str, seed: int, args: Sequence[str], folder: Path) -> Run:
     """The run of one contestant, ready to be trained."""
     path = folder / run_name(name, seed)
-    if (path / FOLDER / FINISHED).is_file():
-        raise FileExistsError(
-            f"run {path} was trained to its end, but stopped before it was tested; delete it, and it is trained anew."
-        )
+    # of a run that was trained to its end and stopped before its result was kept: it is gone on with there
+    (path / FOLDER / FINISHED).unlink(missing_ok=True)
     run = Run([*args, "--output", str(folder), "--name", path.name, "--seed_everything", str(seed)], epoch_lines=False)
     if wrong := _cannot_be_compared(run):
         run.take_back()

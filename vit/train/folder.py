@@ -88,6 +88,17 @@ def locked(folder: Path) -> Generator[None]:
             path.unlink(missing_ok=True)
 
 
+def require_name(output: str | Path, name: str | None) -> None:
+    """Refuse what would lie elsewhere than in `output`.
+
+    Raises:
+        ValueError: a path, or nothing.
+    """
+    path = None if name is None else Path(name)
+    if path is not None and (path.is_absolute() or ".." in path.parts or not path.name):
+        raise ValueError(f"--name {name!r} is no name of a folder in --output {output}.")
+
+
 def new_named(output: Path, name: str | None, config: dict[str, Any]) -> Path:
     """A new folder: of the given name, which must be free, or of the config's with the next free number."""
     if name is not None:

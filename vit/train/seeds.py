@@ -20,8 +20,9 @@ from vit.train.checkpoints import FINISHED, FOLDER
 from vit.train.differences import differences, in_words
 from vit.train.evaluate import FILES, Part, evaluate, is_measured
 from vit.train.flags import AUTO
-from vit.train.folder import CONFIG, missing_above, new_named, remove_if_empty
+from vit.train.folder import CONFIG, missing_above, new_named, remove_if_empty, require_name
 from vit.train.run import Run
+from vit.train.start import absolute
 from vit.train.story import write_json
 
 SEEDS = "seeds.json"
@@ -39,11 +40,22 @@ FIGURES = {
 class Flags(Run):
     """The values of the flags of `vit fit`; nothing is built and no folder made."""
 
+    def __init__(self, args: Sequence[str], of_several: bool = False) -> None:
+        """Parse.
+
+        Args:
+            args: As for `vit fit`.
+            of_several: Whether they are for several runs, whatever their `--seeds` says.
+        """
+        self.of_several = of_several
+        super().__init__(args)
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse; of pretrained weights, which take time to read, several seeds alone need to know the architecture."""
+        """Parse; of pretrained weights, which take time to read, several runs alone need to know the architecture."""
         self.config = parser.parse_args(list(args))
-        if self.config.seeds > 1:
+        if self.of_several or self.config.seeds > 1:
             super().parse_arguments(parser, args)
+            self.config.model.pretrained = absolute(self.config.model.pretrained)
 
     def before_instantiate_classes(self) -> None:
         """Decide nothing."""
@@ -97,6 +109,7 @@ def plan_seeds(args: Sequence[str], flags: Flags) -> Seeds:
         raise ValueError("--seeds compares finished models, and trainer.fast_dev_run keeps none; try one seed dry.")
     if isinstance(config.seed_everything, bool):
         raise ValueError("--seeds counts from --seed_everything, which must be a number then.")
+    require_name(config.output, config.name)
     values = flags.values()
     named = Path(config.output) / config.name if config.name is not None else None
     seeds = range(config.seed_everything, config.seed_everything + config.seeds)
@@ -120,8 +133,11 @@ def require_same(run: Path, values: Mapping[str, Any]) -> None:
     """
     if not (run / CONFIG).is_file():
         return
-    changed = differences(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8")), dict(values))
+    before = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
+    changed = differences(before, dict(values))
     changed.pop("seed_everything", None)
+    if before["export"] != values["export"]:  # harmless to the training of a run, but not to what is made of several
+        changed["export"] = (before["export"], values["export"])
     if changed:
         raise FileExistsError(f"run {run} was trained with another config: {in_words(changed)}; choose another --name.")
 

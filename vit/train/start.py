@@ -14,7 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from vit.train.devices import check_devices
 from vit.train.finetune import LARGEST_RATE, starting_point
-from vit.train.folder import CONFIG
+from vit.train.folder import CONFIG, require_name
 from vit.train.going_on import run_before
 
 LARGEST_SEED = 2**32 - 1
@@ -101,9 +101,7 @@ def check_flags(config: Namespace) -> None:
     seed = config.seed_everything
     if not isinstance(seed, bool) and not 0 <= seed <= LARGEST_SEED:
         raise ValueError(f"seed_everything={seed} must be from 0 to {LARGEST_SEED}, or true for a random one.")
-    name = None if config.name is None else Path(config.name)
-    if name is not None and (name.is_absolute() or ".." in name.parts or not name.name):
-        raise ValueError(f"--name {config.name!r} is no name of a folder in --output {config.output}.")
+    require_name(config.output, config.name)
     if config.early_stopping is not None and config.early_stopping < 1:
         raise ValueError(f"early_stopping={config.early_stopping} must be at least 1 epoch; 10 is usual.")
     compilers = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")
