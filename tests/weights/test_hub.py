@@ -73,6 +73,20 @@ def test_what_is_not_in_the_cache_is_explained_with_the_way_to_get_it_offline(so
         load(source)
 
 
+@pytest.mark.parametrize("look", [load, glance])
+@pytest.mark.parametrize("source", ["timm/vit_tiny_patch16_224", "hf-hub:somebody/vit"])
+def test_a_hub_that_cannot_be_reached_is_asked_once_and_not_waited_for(source, look, monkeypatch, capsys):
+    def waits(_seconds):
+        raise AssertionError("waited, to ask again")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")  # where nobody listens
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", waits)
+    with pytest.raises(FileNotFoundError, match=r"not in the cache and cannot be downloaded \(.*Connect.*\)\."):
+        look(source)
+    assert capsys.readouterr().err == f"{source} is not in the cache; asking the Hugging Face hub for it\n"
+
+
 class RunsCode:
     def __init__(self, mark):
         self.mark = mark

@@ -6,6 +6,7 @@ Imports huggingface_hub and timm only when it is asked to.
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from vit.weights.folder import CARD, OTHER_WEIGHTS, PREPROCESSOR, PROCESSOR, WEI
 FILES = (CARD, WEIGHTS, PREPROCESSOR, PROCESSOR, *OTHER_WEIGHTS, "model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
 
 
+FILES_OF_TIMM = (WEIGHTS, "pytorch_model.bin")
+"""In the order in which timm looks for them."""
+
+
 def download_folder(repository: str) -> Path:
     """The model folder of a Hugging Face repository, OWNER/REPO, from the cache or the network.
 
@@ -30,6 +35,8 @@ def download_folder(repository: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
+        if not is_cached(repository, CARD):
+            _say_asking(f"hf-hub:{repository}")
         return Path(snapshot_download(repository, allow_patterns=list(FILES)))
     except HFValidationError:
         raise ValueError(f"hf-hub:{repository} is no name of a repository; hf-hub:OWNER/REPO is.") from None
@@ -64,7 +71,10 @@ def fetch_timm(name: str) -> ModelCard:
     card = card_of_timm(name)
     published = timm.get_pretrained_cfg(name)
     repository = (published and published.hf_hub_id) or ""
-    for file in (WEIGHTS, "pytorch_model.bin") if repository else ():  # in the order in which timm looks for them
+    if not repository or is_cached(repository, *FILES_OF_TIMM):
+        return card
+    _require_hub(f"timm/{name}", repository)
+    for file in FILES_OF_TIMM:
         try:
             hf_hub_download(repository, file)
         except RemoteEntryNotFoundError:
@@ -106,11 +116,13 @@ def pretrained_timm(name: str) -> nn.Module:
     import timm
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    published = timm.get_pretrained_cfg(name)
+    repository = (published and published.hf_hub_id) or ""
+    if repository and not is_cached(repository, *FILES_OF_TIMM):
+        _require_hub(f"timm/{name}", repository)
     try:
         return timm.create_model(name, pretrained=True)
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        published = timm.get_pretrained_cfg(name)
-        repository = published and published.hf_hub_id
         raise _not_downloaded(f"timm/{name}", repository or f"timm/{name}", error) from None
     except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, KeyError) as error:
         if "Unsupported globals" in str(error):
@@ -138,6 +150,37 @@ def _card_of_timm(published: Mapping[str, Any]) -> dict[str, Any]:
         "pretrained_cfg": pretrained,
         "provenance": {key: published[key] for key in ("hf_hub_id", "tag", "license", "url") if published.get(key)},
     }
+
+
+def is_cached(repository: str, *files: str) -> bool:
+    """Whether one of these files of a repository is on this disk."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
+
+
+def _require_hub(source: str, repository: str) -> None:
+    """Ask the hub once whether it can be reached, before it is asked for a file.
+
+    For a file huggingface_hub asks six times, which takes 23 s where there is no network, and timm for two files. A
+    network that is slow is waited for all the same: only a connection that is not made at all ends it.
+
+    Raises:
+        FileNotFoundError: it cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    _say_asking(source)
+    try:
+        snapshot_download(repository, allow_patterns=[])  # which files there are, and none of them
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise _not_downloaded(source, repository, error) from None
+
+
+def _say_asking(source: str) -> None:
+    """Say what may take long, as the hub's client itself does with a bar once a download has begun."""
+    print(f"{source} is not in the cache; asking the Hugging Face hub for it", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _not_downloaded(source: str, repository: str, error: Exception) -> FileNotFoundError:
