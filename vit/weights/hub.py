@@ -19,7 +19,6 @@ from vit.weights.folder import CARD, OTHER_WEIGHTS, PREPROCESSOR, PROCESSOR, WEI
 
 FILES = (CARD, WEIGHTS, PREPROCESSOR, PROCESSOR, *OTHER_WEIGHTS, "model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
 
-
 FILES_OF_TIMM = (WEIGHTS, "pytorch_model.bin")
 """In the order in which timm looks for them."""
 
@@ -35,7 +34,7 @@ def download_folder(repository: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        if not is_cached(repository, CARD):
+        if not _is_cached(repository, CARD):
             _say_asking(f"hf-hub:{repository}")
         return Path(snapshot_download(repository, allow_patterns=list(FILES)))
     except HFValidationError:
@@ -64,28 +63,8 @@ def fetch_timm(name: str) -> ModelCard:
         FileNotFoundError: not in the cache and cannot be downloaded; how to get it offline is said.
         ValueError: timm has no such model or weights, or the model is no plain ViT.
     """
-    import timm
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RemoteEntryNotFoundError
-
     card = card_of_timm(name)
-    published = timm.get_pretrained_cfg(name)
-    repository = (published and published.hf_hub_id) or ""
-    if not repository or is_cached(repository, *FILES_OF_TIMM):
-        return card
-    _require_hub(f"timm/{name}", repository)
-    for file in FILES_OF_TIMM:
-        try:
-            hf_hub_download(repository, file)
-        except RemoteEntryNotFoundError:
-            continue
-        except LocalEntryNotFoundError as error:
-            if file != WEIGHTS:
-                raise _not_downloaded(f"timm/{name}", repository, error) from None
-        except HfHubHTTPError as error:
-            raise _not_downloaded(f"timm/{name}", repository, error) from None
-        else:
-            break
+    _cache_timm(name)
     return card
 
 
@@ -116,10 +95,7 @@ def pretrained_timm(name: str) -> nn.Module:
     import timm
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    published = timm.get_pretrained_cfg(name)
-    repository = (published and published.hf_hub_id) or ""
-    if repository and not is_cached(repository, *FILES_OF_TIMM):
-        _require_hub(f"timm/{name}", repository)
+    repository = _cache_timm(name)
     try:
         return timm.create_model(name, pretrained=True)
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
@@ -152,30 +128,39 @@ def _card_of_timm(published: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def is_cached(repository: str, *files: str) -> bool:
+def _cache_timm(name: str) -> str:
+    """Have the hub's cache hold the weights of timm's NAME; their repository, or nothing where they lie elsewhere.
+
+    By `snapshot_download`, which asks the hub once and waits as long as it takes. timm asks by `hf_hub_download`, which
+    without a network tries six times for each of two files, 46 s in all.
+
+    Raises:
+        FileNotFoundError: they are not there and cannot be downloaded.
+    """
+    import timm
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    published = timm.get_pretrained_cfg(name)
+    repository = (published and published.hf_hub_id) or ""
+    if not repository or _is_cached(repository, *FILES_OF_TIMM):
+        return repository
+    _say_asking(f"timm/{name}")
+    try:
+        for file in FILES_OF_TIMM:
+            snapshot_download(repository, allow_patterns=[file])
+            if _is_cached(repository, file):
+                break
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise _not_downloaded(f"timm/{name}", repository, error) from None
+    return repository
+
+
+def _is_cached(repository: str, *files: str) -> bool:
     """Whether one of these files of a repository is on this disk."""
     from huggingface_hub import try_to_load_from_cache
 
     return any(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
-
-
-def _require_hub(source: str, repository: str) -> None:
-    """Ask the hub once whether it can be reached, before it is asked for a file.
-
-    For a file huggingface_hub asks six times, which takes 23 s where there is no network, and timm for two files. A
-    network that is slow is waited for all the same: only a connection that is not made at all ends it.
-
-    Raises:
-        FileNotFoundError: it cannot be reached.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    _say_asking(source)
-    try:
-        snapshot_download(repository, allow_patterns=[])  # which files there are, and none of them
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise _not_downloaded(source, repository, error) from None
 
 
 def _say_asking(source: str) -> None:
