@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,3 +132,19 @@ def test_the_reason_of_an_unreadable_file_does_not_repeat_its_path(tmp_path: Pat
     assert read_fingerprint(tmp_path / "page.jpg") == "not an image, or damaged beyond recognition"
     assert read_fingerprint(tmp_path / "nowhere.jpg") == "No such file or directory"
     assert read_fingerprint(EncodedImage("row 3", b"GIF89a")) == "not an image, or damaged beyond recognition"
+
+
+def test_the_file_of_a_jpeg_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jpg"
+    landscape().save(path)
+    found = read_fingerprint(EncodedImage("row 3", path.read_bytes()))
+    opened, really_open = list[str](), open
+
+    def counting(file: Any, *args: Any, **kwargs: Any) -> Any:
+        opened.append(str(file))
+        return really_open(file, *args, **kwargs)
+
+    monkeypatch.setattr("vit.data.fingerprint.Path.open", counting)
+    monkeypatch.setattr("PIL.Image.builtins.open", counting)
+    assert read_fingerprint(path) == found
+    assert opened == [str(path)]

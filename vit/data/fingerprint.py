@@ -10,13 +10,14 @@ import io
 import os
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
 from vit.data.decode import DECODER_ERRORS, FORMATS, EncodedImage, UnreadableImageError, read_image
-from vit.data.jpeg_warnings import jpeg_warning
+from vit.data.jpeg_warnings import START_OF_JPEG, jpeg_warning
 
 SIDE = 32
 """Pixels a side of the grey thumbnail from which the hash is made and by which two images are compared."""
@@ -66,11 +67,14 @@ class Fingerprint:
 def read_fingerprint(path: str | os.PathLike[str] | EncodedImage) -> Fingerprint | str:
     """The fingerprint of an image file, or the reason why it cannot be read, without its path."""
     try:
-        found = replace(fingerprint_of(read_image(path)), warning=jpeg_warning(path))
+        source = path if isinstance(path, EncodedImage) else _jpeg_in_memory(path)
+        found = fingerprint_of(read_image(source))
+        if isinstance(source, EncodedImage):
+            found = replace(found, warning=jpeg_warning(source.content))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as in read_image
             with Image.open(
-                io.BytesIO(path.content) if isinstance(path, EncodedImage) else path, formats=FORMATS
+                io.BytesIO(source.content) if isinstance(source, EncodedImage) else source, formats=FORMATS
             ) as file:
                 return replace(
                     found,
@@ -86,6 +90,15 @@ def read_fingerprint(path: str | os.PathLike[str] | EncodedImage) -> Fingerprint
         return error.strerror or str(error)
     except DECODER_ERRORS as error:  # of the header, where the picture could be read
         return f"{type(error).__name__}: {error}"
+
+
+def _jpeg_in_memory(path: str | os.PathLike[str]) -> str | os.PathLike[str] | EncodedImage:
+    """A JPEG file with its bytes, of which all are looked at three times; another file as it is, which may be huge."""
+    with Path(path).open("rb") as file:
+        if file.read(len(START_OF_JPEG)) != START_OF_JPEG:
+            return path
+        file.seek(0)
+        return EncodedImage(str(path), file.read())
 
 
 def fingerprint_of(picture: Image.Image) -> Fingerprint:

@@ -10,14 +10,11 @@ No torch here, so that the processes of `vit data check` start in a moment.
 
 from __future__ import annotations
 
-import io
-import os
 import re
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-from vit.data.decode import EncodedImage
+START_OF_JPEG = b"\xff\xd8\xff"
 
 _OF_IMAGE_DATA = re.compile(
     r"Corrupt JPEG data: (premature end of data segment|bad \w+ code|found marker)"
@@ -29,17 +26,17 @@ marker, 0xd9, a restart marker, 0xd0 to 0xd7, or the next scan of a progressive 
 others are of headers, such as bytes between two segments or an unknown version, which harm no pixel."""
 
 
-def jpeg_warning(path: str | os.PathLike[str] | EncodedImage) -> str:
+def jpeg_warning(content: bytes) -> str:
     """The first warning of a JPEG's image data, in libjpeg's words; empty where there is none, or no simplejpeg.
 
     Brightness alone, at the smallest size there is: what is looked at is the decompression, not the pixels.
+
+    Args:
+        content: Of the whole file, which may be of another format.
     """
     decoder = simplejpeg()
-    with io.BytesIO(path.content) if isinstance(path, EncodedImage) else Path(path).open("rb") as file:
-        if decoder is None or file.read(3) != b"\xff\xd8\xff":
-            return ""
-        file.seek(0)
-        content = file.read()
+    if decoder is None or not content.startswith(START_OF_JPEG):
+        return ""
     try:
         decoder.decode_jpeg(content, "GRAY", min_height=1, min_width=1)
     except ValueError as error:  # also of what simplejpeg cannot do, as CMYK
