@@ -38,6 +38,17 @@ def test_the_baseline_with_our_weights_gives_our_logits() -> None:
     assert sum(p.numel() for p in other.parameters()) == sum(p.numel() for p in ours.parameters())
 
 
+def test_what_training_leaves_out_at_random_is_left_out_of_both() -> None:
+    rates = {"drop_rate": 0.2, "drop_path_rate": 0.3, "patch_drop_rate": 0.5}
+    config = ViTConfig(image_size=(8, 12), patch_size=2, embed_dim=12, depth=2, num_heads=3, num_classes=7, **rates)
+    theirs, tokens = timm_model(ViT(config), own_weights=True).train(), list[int]()
+    theirs.get_submodule("blocks.0").register_forward_pre_hook(lambda block, inputs: tokens.append(inputs[0].shape[1]))
+    theirs(torch.randn(3, 3, 8, 12))
+    assert tokens == [1 + 24 // 2]
+    assert theirs.get_submodule("blocks.1.drop_path1").drop_prob == pytest.approx(0.3)
+    assert {each.p for each in theirs.modules() if isinstance(each, torch.nn.Dropout) and each.p} == {0.2}
+
+
 def test_the_contestants_take_the_same_steps_to_the_same_end(tiny_run: list[str], tmp_path: Path) -> None:
     # from the same weights, on the same batches, by the same recipe, ours and timm's must stay together
     results = list(compare([*tiny_run, *QUICK], ["timm"], range(2), tmp_path))
@@ -164,6 +175,20 @@ def test_what_would_give_one_more_than_the_other_is_refused(
         list(compare([*tiny_run, *flags], ["timm-default"], range(1), tmp_path))
     assert not list(tmp_path.iterdir())
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_other_test_images_are_not_set_beside_those_that_are_there(
+    folder_of_classes: Callable[..., Path], tiny_run: list[str], tmp_path: Path
+) -> None:
+    root = folder_of_classes({"train": ["cat", "dog"], "val": ["cat", "dog"], "test": ["cat", "dog"]})
+    flags = [*tiny_run, *QUICK, "--data.source", "folder", "--data.root", str(root), "--model.vit.in_channels", "3"]
+    flags += ["--data.batch_size", "2"]
+    next(compare(flags, ["timm"], range(1), tmp_path / "compare"))
+    image = next((root / "test" / "cat").iterdir())
+    image.rename(image.with_name("another.png"))  # as many as before
+    with pytest.raises(ValueError, match=r"test images are others than those of .*ours-seed0; choose another --name"):
+        list(compare(flags, ["timm"], range(1), tmp_path / "compare"))
+    assert not (tmp_path / "compare" / "timm-seed0").exists()
 
 
 def test_the_weights_that_are_exported_are_those_that_are_tested(tiny_run: list[str], tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from itertools import pairwise
 from pathlib import Path
 
 from vit.compare import BASELINES, TABLE, compare, is_comparison
 from vit.train.folder import is_empty, missing_above, new_folder, remove_if_empty, require_name
+from vit.train.signals import Stopped
 
 
 def run(arguments: list[str]) -> int:
@@ -45,6 +47,11 @@ def run(arguments: list[str]) -> int:
                 f"test images, {result.seconds:.0f} s" + (f", {speed:,.0f} images/s" if speed else ""),
                 flush=True,
             )
+    except Stopped as stop:  # whose own words are of the run that was trained just then
+        print(f"stopped {str(stop).partition(': ')[0]}: {_how_to_go_on(folder)}", file=sys.stderr)
+        return stop.exit_code
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(_how_to_go_on(folder)) from stop
     finally:
         remove_if_empty([folder, *above])
     print(f"\n{(folder / TABLE).read_text(encoding='utf-8')}")
@@ -67,6 +74,13 @@ def _folder(output: Path, name: str | None, for_fit: list[str]) -> Path:
     if not is_empty(folder) and not is_comparison(folder):
         raise FileExistsError(f"{folder} exists already, and is no comparison to go on with; choose another --name.")
     return folder
+
+
+def _how_to_go_on(folder: Path) -> str:
+    """What is kept of a comparison that was stopped, and the command that goes on with it."""
+    if not is_comparison(folder):
+        return "nothing was saved; no step was taken."
+    return f"what is done is kept; to go on:  the same command, with --output {folder.parent} --name {folder.name}"
 
 
 def _baselines() -> str:

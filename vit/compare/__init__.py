@@ -22,6 +22,7 @@ from vit.train.checkpoints import FINISHED, FOLDER
 from vit.train.evaluate import Subject, digest_of, examine
 from vit.train.export import exported_network, whole
 from vit.train.flags import AUTO
+from vit.train.predictions import read_predictions
 from vit.train.run import Run, fit
 from vit.train.seeds import Flags, require_same
 from vit.weights import ModelCard
@@ -137,6 +138,9 @@ def _cannot_be_compared(run: Run) -> str | None:
         return "comparing needs finished models, and trainer.fast_dev_run keeps none; try it with vit fit."
     if run.datamodule.source.test is None:
         return "comparing needs test images, and this data has none; put test/CLASS beside train/."
+    tested = next(run.folder.parent.glob("*-seed*/test.csv"), None)
+    if tested is not None and list(read_predictions(tested).images) != run.datamodule.source.test.names():
+        return f"the test images are others than those of {tested.parent}; choose another --name."
     try:  # before ours is trained
         timm_architecture(cast(ViT, run.model.network).config)
     except ValueError as error:

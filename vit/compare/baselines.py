@@ -28,6 +28,7 @@ def timm_model(ours: ViT, own_weights: bool) -> nn.Module:
         pos_drop_rate=config.drop_rate,
         proj_drop_rate=config.drop_rate,
         drop_path_rate=config.drop_path_rate,
+        patch_drop_rate=config.patch_drop_rate,
     )
     if own_weights:
         with torch.no_grad():
