@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
 
 from vit.weights import load, parity
@@ -177,3 +178,15 @@ def test_torchvisions_weights_without_a_network_are_explained(monkeypatch):
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
     with pytest.raises(FileNotFoundError, match=r"cannot be downloaded \(no network\).*download https://\S+vit_b_16"):
         parity("torchvision/vit_b_16", pretrained=True)
+
+
+@pytest.mark.parametrize("source", ["timm/vit_tiny_patch16_224", "hf-hub:somebody/vit"])
+def test_a_network_that_breaks_off_half_way_is_a_sentence(source, monkeypatch):
+    of_the_client = HfHubHTTPError.__bases__[0]  # what timeouts are, too, by whichever library
+
+    def breaks_off(*_args, **_kwargs):
+        raise of_the_client("The read operation timed out")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", breaks_off)
+    with pytest.raises(FileNotFoundError, match=r"cannot be downloaded \(The read operation timed out\).*hf download "):
+        load(source)

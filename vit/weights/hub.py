@@ -31,7 +31,7 @@ def download_folder(repository: str) -> Path:
         ValueError: not a name of a repository.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError
 
     try:
         if not _is_cached(repository, CARD):
@@ -39,7 +39,7 @@ def download_folder(repository: str) -> Path:
         return Path(snapshot_download(repository, allow_patterns=list(FILES)))
     except HFValidationError:
         raise ValueError(f"hf-hub:{repository} is no name of a repository; hf-hub:OWNER/REPO is.") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+    except _failures_of_a_download() as error:
         raise _not_downloaded(f"hf-hub:{repository}", repository, error) from None
 
 
@@ -93,12 +93,11 @@ def pretrained_timm(name: str) -> nn.Module:
         ValueError: what is in the cache is damaged, or could run code.
     """
     import timm
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     repository = _cache_timm(name)
     try:
         return timm.create_model(name, pretrained=True)
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+    except _failures_of_a_download() as error:
         raise _not_downloaded(f"timm/{name}", repository or f"timm/{name}", error) from None
     except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, KeyError) as error:
         if "Unsupported globals" in str(error):
@@ -139,7 +138,6 @@ def _cache_timm(name: str) -> str:
     """
     import timm
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     published = timm.get_pretrained_cfg(name)
     repository = (published and published.hf_hub_id) or ""
@@ -151,7 +149,7 @@ def _cache_timm(name: str) -> str:
             snapshot_download(repository, allow_patterns=[file])
             if _is_cached(repository, file):
                 break
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+    except _failures_of_a_download() as error:
         raise _not_downloaded(f"timm/{name}", repository, error) from None
     return repository
 
@@ -166,6 +164,13 @@ def _is_cached(repository: str, *files: str) -> bool:
 def _say_asking(source: str) -> None:
     """Say what may take long, as the hub's client itself does with a bar once a download has begun."""
     print(f"{source} is not in the cache; asking the Hugging Face hub for it", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _failures_of_a_download() -> tuple[type[Exception], ...]:
+    """Errors of the disk, of the hub, and of whichever library the hub's client speaks HTTP by: a timeout half-way."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (*HfHubHTTPError.__bases__, OSError)
 
 
 def _not_downloaded(source: str, repository: str, error: Exception) -> FileNotFoundError:
