@@ -45,9 +45,9 @@ def test_a_single_run_has_the_interval_of_its_test_images() -> None:
 def test_a_difference_stands_below_the_table() -> None:
     written = table([result(), result("timm")], {"timm": found(0.083, -0.1, 0.25)})
     assert written.endswith(
-        "\n\nours minus timm: +0.08 points (95 % interval -0.10 to +0.25): other images may turn it round. Of 3,600 "
-        "images ours alone has 7 right, timm alone 4. Another seed may turn it round, which one run does not show; "
-        "--seeds 5 does.\n"
+        "\n\nours minus timm: +0.08 points (95 % interval -0.10 to +0.25): which images were asked may have "
+        "made it. Of 3,600 images ours alone has 7 right, timm alone 4. What another seed gives, one run does not "
+        "show; --seeds 5 does.\n"
     )
 
 

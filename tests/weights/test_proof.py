@@ -138,6 +138,10 @@ def test_parity_tells_a_different_function(monkeypatch):
     assert "DIFFERENT" in str(read)
 
 
+def test_an_architecture_without_a_library_is_timms() -> None:
+    assert parity("vit_xsmall_patch16_clip_224") == parity("timm/vit_xsmall_patch16_clip_224")
+
+
 def test_not_a_number_is_no_parity():
     nan = float("nan")
     assert not Parity(model="timm", direction="read", absolute=nan, relative=nan, tolerance=1e-5).holds

@@ -17,7 +17,8 @@ def run(arguments: list[str]) -> int:
         nargs="+",
         type=str,
         metavar="LIBRARY/ARCHITECTURE",
-        help=f"libraries: {', '.join(PEERS)}; architectures: the library's names (timm, torchvision: vit_b_16) or ours",
+        help=f"libraries: {', '.join(PEERS)}; architectures: the library's names (timm, torchvision: vit_b_16), or "
+        "ours, which alone are timm's",
     )
     parser.add_argument("--pretrained", action="store_true", help="the library's own weights instead of random ones")
     parser.add_argument("--seed", type=int, default=0, help="of random weights and images")

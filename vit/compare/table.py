@@ -38,11 +38,11 @@ def in_words(name: str, found: Difference) -> str:
     if found.seeds > 1:
         verdict = "no more than chance may do" if not found.is_clear else "more than chance would do"
         return f"{points} over {found.seeds} seeds and {found.images:,} images: {verdict}."
-    verdict = "other images may turn it round" if not found.is_clear else "on other images of this kind, too"
+    verdict = "which images were asked may have made it" if not found.is_clear else "on other images of this kind, too"
     alone = f"ours alone has {found.only_first:.0f} right, {name} alone {found.only_second:.0f}"
     return (
-        f"{points}: {verdict}. Of {found.images:,} images {alone}. Another seed may turn it round, which one run does "
-        "not show; --seeds 5 does."
+        f"{points}: {verdict}. Of {found.images:,} images {alone}. What another seed gives, one run does not "
+        "show; --seeds 5 does."
     )
 
 

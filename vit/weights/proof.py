@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vit.nn import Preprocessing, ViT, ViTConfig
+from vit.nn.presets import PRESETS
 from vit.weights.card import ModelCard, differing, numbered
 from vit.weights.export import export_model
 from vit.weights.peers import PEERS, Peer, require_installed
@@ -61,10 +62,10 @@ def parity(name: str, config: ViTConfig | None = None, *, pretrained: bool = Fal
     """Build another library's model, load its weights into ours and back, and compare logits of random images.
 
     Args:
-        name: LIBRARY/ARCHITECTURE, or the library alone beside a config. Libraries are `timm`, `torchvision`,
-            `transformers` (ViT and DINOv2), `transformers-deit` and its other families, `vit-pytorch`,
-            `vit-pytorch-simple` and `jax`, whose checkpoints timm reads on the other side; architectures are those that
-            the library itself names (timm, torchvision), or ours.
+        name: LIBRARY/ARCHITECTURE, or the library alone beside a config, or an architecture of ours alone, for timm.
+            Libraries are `timm`, `torchvision`, `transformers` (ViT and DINOv2), `transformers-deit` and its other
+            families, `vit-pytorch`, `vit-pytorch-simple` and `jax`, whose checkpoints timm reads on the other side;
+            architectures are those that the library itself names (timm, torchvision), or ours.
         config: an architecture without a name.
         pretrained: take the library's published weights, which it downloads, instead of random ones. Only timm and
             torchvision have them by name.
@@ -73,6 +74,8 @@ def parity(name: str, config: ViTConfig | None = None, *, pretrained: bool = Fal
     Raises:
         ValueError: no such library or architecture, or the library is not installed; how to install it is said.
     """
+    if name in PRESETS:
+        name = f"timm/{name}"
     library, _, named = name.partition("/")
     if library not in PEERS:
         raise ValueError(f"there is no parity with {library!r}, there is with {', '.join(PEERS)}.")
