@@ -22,7 +22,7 @@ def run(arguments: list[str]) -> int:
         exit_on_error=False,
     )
     parser.add_argument("--baseline", nargs="+", choices=list(BASELINES), default=["timm"], help=_baselines())
-    parser.add_argument("--seeds", type=int, default=1, help="number of seeds, from 0; more than 1 give the interval for other seeds")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds, from 0; several tell chance from more")
     parser.add_argument("--output", default="runs", help="folder in which the comparison makes its own")
     parser.add_argument("--name", default=None, help="its name there; one that is there is gone on with")
     args, for_fit = parser.parse_known_args(arguments)
