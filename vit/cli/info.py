@@ -55,7 +55,8 @@ def as_text(description: Description) -> str:
         counted = "for one image, all tokens in all blocks; a multiplication and an addition are 2"
         lines["GFLOPs"] = f"{description.gflops:.3g} {counted}"
     if description.left_over:
-        lines["left over"] = f"{len(description.left_over)} other tensors, {description.left_over[0]} among them"
+        first, *others = description.left_over
+        lines["left over"] = f"{first} and {len(others)} other tensor{'s' * (len(others) > 1)}" if others else first
     if description.notes:
         lines["note"] = "; ".join(description.notes)
     if description.card and description.card.provenance:
