@@ -50,6 +50,11 @@ def rename(state: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[str, T
     return {_renamed(name, rules): tensor for name, tensor in state.items()}
 
 
+def strip(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors without what this regular expression finds before their names, where it does."""
+    return {re.sub(f"^(?:{prefix})", "", name): tensor for name, tensor in state.items()}
+
+
 def inverse(table: Mapping[str, str]) -> dict[str, str]:
     """The table that undoes `table`."""
     assert len(set(table.values())) == len(table), "two names become one, so there is no way back"

@@ -8,7 +8,7 @@ from typing import Any
 from vit.nn import ViTConfig
 from vit.weights.card import ModelCard, numbered
 from vit.weights.transformers import clip, dinov2, dinov3, siglip, vit
-from vit.weights.transformers.fields import ACTIVATIONS, is_classifier
+from vit.weights.transformers.fields import is_classifier, written
 from vit.weights.transformers.preprocessing import preprocessing_from_transformers, preprocessing_to_transformers
 
 READERS: dict[str, Callable[[Mapping[str, Any]], ViTConfig]] = (
@@ -60,15 +60,8 @@ def card_to_transformers(card: ModelCard) -> tuple[dict[str, Any], dict[str, Any
     """
     architecture = card.config
     config = {
-        "image_size": _both_sides(architecture.image_hw),
-        "patch_size": _both_sides(architecture.patch_hw),
-        "num_channels": architecture.in_channels,
-        "hidden_size": architecture.embed_dim,
-        "num_hidden_layers": architecture.depth,
-        "num_attention_heads": architecture.num_heads,
-        "hidden_act": ACTIVATIONS.get(architecture.mlp, "gelu"),  # which swiglu does not look at
+        **written(architecture),
         "qkv_bias": architecture.qkv_bias,
-        "layer_norm_eps": architecture.norm_eps,
         **(_of_vit(card) if architecture.init_values is None else _of_dinov2(architecture)),
     }
     return config, preprocessing_to_transformers(card.preprocessing)
@@ -105,7 +98,3 @@ def _classes(config: Mapping[str, Any], num_classes: int) -> tuple[str, ...]:
         return tuple(f"projection {index}" for index in range(num_classes))
     labels = config.get("id2label")
     return tuple(labels[str(index)] for index in range(num_classes)) if labels else numbered(num_classes)
-
-
-def _both_sides(size: tuple[int, int]) -> int | list[int]:
-    return size[0] if size[0] == size[1] else list(size)

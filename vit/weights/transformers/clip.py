@@ -6,7 +6,6 @@ that are compared with those of texts. `CLIPForImageClassification` reads the me
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vit.nn import ViTConfig
-from vit.weights.names import Layout, fuse, rename
+from vit.weights.names import Layout, fuse, rename, strip
 from vit.weights.transformers.fields import is_classifier, num_classes, plain_mlp, shared
 
 TOWER_NAMES = {
@@ -45,7 +44,7 @@ POST_NORM_NAMES = {"post_layernorm": "norm"}
 TOWER_SPARE = r"text_model\..*|logit_scale|logit_bias|embeddings\.position_ids"
 """The tower that reads texts, and what old versions saved beside the positions."""
 
-BODY = re.compile(r"^vision_model\.")
+BODY = r"vision_model\."
 
 DEFAULTS: dict[str, Any] = {
     "image_size": 224,
@@ -62,7 +61,7 @@ DEFAULTS: dict[str, Any] = {
 
 def to_timm(state: Mapping[str, Tensor], _: ViTConfig | None) -> dict[str, Tensor]:
     """The tensors under timm's names, the projection with a bias of zero."""
-    bare = {BODY.sub("", name): tensor for name, tensor in state.items()}
+    bare = strip(state, BODY)
     renamed = fuse(rename(bare, NAMES if "classifier.weight" in bare else NAMES | POST_NORM_NAMES))
     renamed["cls_token"] = rearrange(renamed["cls_token"], "d -> 1 1 d")
     renamed["pos_embed"] = rearrange(renamed["pos_embed"], "n d -> 1 n d")

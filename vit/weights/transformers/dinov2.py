@@ -6,7 +6,6 @@ together.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vit.nn import ViTConfig
-from vit.weights.names import Layout, fuse, inverse, rename, split
+from vit.weights.names import Layout, fuse, inverse, rename, split, strip
 from vit.weights.transformers import vit
 from vit.weights.transformers.fields import plain_mlp, ratio, shared
 
@@ -48,7 +47,7 @@ NAMES_IN_MEMORY = {
 }
 """transformers 5, while the model runs: gate and value (`up`) are two maps there."""
 
-BODY = re.compile(r"^(dinov2|dinov2_with_registers)\.")
+BODY = r"(dinov2|dinov2_with_registers)\."
 
 DEFAULTS: dict[str, Any] = vit.DEFAULTS | {
     "patch_size": 14,
@@ -61,7 +60,7 @@ DEFAULTS: dict[str, Any] = vit.DEFAULTS | {
 
 def to_timm(state: Mapping[str, Tensor], _: ViTConfig | None) -> dict[str, Tensor]:
     """The tensors under timm's names."""
-    bare = {BODY.sub("", name): tensor for name, tensor in state.items()}
+    bare = strip(state, BODY)
     return fuse_gates(fuse(rename(bare, NAMES | MLP_NAMES | SWIGLU_NAMES | NAMES_IN_MEMORY)))
 
 

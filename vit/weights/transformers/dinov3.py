@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vit.nn import ViTConfig
-from vit.weights.names import Layout, fuse, rename
+from vit.weights.names import Layout, fuse, rename, strip
 from vit.weights.transformers.dinov2 import fuse_gates
 from vit.weights.transformers.fields import plain_mlp, ratio, shared
 
@@ -41,7 +41,7 @@ SWIGLU_NAMES = {
 REGISTER_NAMES = {"embeddings.register_tokens": "reg_token"}
 """The file of a model without registers has that tensor all the same, with nothing in it, which is left over."""
 
-BODY = re.compile(r"^model\.")
+BODY = r"model\."
 """What stands before the blocks while the model runs."""
 
 PARTS = {"q": "queries", "k": "keys", "v": "values"}
@@ -87,7 +87,7 @@ def completed(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def _renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    bare = {BODY.sub("", name): tensor for name, tensor in state.items()}
+    bare = strip(state, BODY)
     mlp = SWIGLU_NAMES if any(".mlp.gate_proj." in name for name in bare) else MLP_NAMES
     registers = REGISTER_NAMES if bare["embeddings.register_tokens"].numel() else {}
     return rename(bare, NAMES | mlp | registers)

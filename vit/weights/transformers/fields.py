@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from vit.nn.config import Activation
+from vit.nn.config import Activation, ViTConfig
 
 MLPS: dict[str, Activation] = {
     "gelu": "gelu",
@@ -42,6 +42,20 @@ def shared(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def written(config: ViTConfig) -> dict[str, Any]:
+    """The entries of `config.json` that every family has, of an architecture of ours."""
+    return {
+        "image_size": _both_sides(config.image_hw),
+        "patch_size": _both_sides(config.patch_hw),
+        "num_channels": config.in_channels,
+        "hidden_size": config.embed_dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.num_heads,
+        "hidden_act": ACTIVATIONS.get(config.mlp, "gelu"),  # which swiglu does not look at
+        "layer_norm_eps": config.norm_eps,
+    }
+
+
 def plain_mlp(given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of an MLP of two layers.
 
@@ -73,3 +87,7 @@ def is_classifier(config: Mapping[str, Any], usual: str) -> bool:
 def num_classes(config: Mapping[str, Any]) -> int:
     """The number of classes of a classifier: transformers leaves them out where there are two."""
     return len(config.get("id2label") or range(config.get("num_labels", 2)))
+
+
+def _both_sides(size: tuple[int, int]) -> int | list[int]:
+    return size[0] if size[0] == size[1] else list(size)

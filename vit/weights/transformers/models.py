@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vit.nn import ViTConfig
 from vit.weights.transformers.dinov2 import whole_ratio
-from vit.weights.transformers.fields import ACTIVATIONS
+from vit.weights.transformers.fields import written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def _classifier(family: str, config: ViTConfig, kind: str = "ForImageClassificat
 def _dinov2(config: ViTConfig) -> Theirs:
     library = importlib.import_module("transformers")
     fields = {
-        **_shared(config),
+        **written(config),
         "qkv_bias": config.qkv_bias,
         "mlp_ratio": whole_ratio(config),
         "use_swiglu_ffn": config.mlp == "swiglu",
@@ -110,7 +110,7 @@ def dinov3(config: ViTConfig) -> Theirs:
     library = importlib.import_module("transformers")
     is_swiglu = config.mlp == "swiglu"
     settings = library.DINOv3ViTConfig(
-        **_shared(config) | ({"hidden_act": "silu"} if is_swiglu else {}),
+        **written(config) | ({"hidden_act": "silu"} if is_swiglu else {}),
         intermediate_size=config.mlp_hidden_dim // 2 if is_swiglu else config.mlp_hidden_dim,
         use_gated_mlp=is_swiglu,
         query_bias=config.qkv_bias,
@@ -127,25 +127,11 @@ def dinov3(config: ViTConfig) -> Theirs:
     )
 
 
-def _shared(config: ViTConfig) -> dict[str, Any]:
-    """The fields of every family."""
-    fields: dict[str, Any] = {
-        "image_size": list(config.image_hw),
-        "patch_size": list(config.patch_hw),
-        "num_channels": config.in_channels,
-        "hidden_size": config.embed_dim,
-        "num_hidden_layers": config.depth,
-        "num_attention_heads": config.num_heads,
-        "layer_norm_eps": config.norm_eps,
-    }
-    return fields if config.mlp == "swiglu" else {**fields, "hidden_act": ACTIVATIONS[config.mlp]}
-
-
 def _of_square(config: ViTConfig) -> dict[str, Any]:
     """CLIP and SigLIP take one number for the sides of an image, and one for those of a patch."""
     sides = {"image_size": config.image_hw[0], "patch_size": config.patch_hw[0]}
-    return {**_shared(config), **sides, "intermediate_size": config.mlp_hidden_dim}
+    return {**written(config), **sides, "intermediate_size": config.mlp_hidden_dim}
 
 
 def _of_vit(config: ViTConfig) -> dict[str, Any]:
-    return {**_shared(config), "qkv_bias": config.qkv_bias, "intermediate_size": config.mlp_hidden_dim}
+    return {**written(config), "qkv_bias": config.qkv_bias, "intermediate_size": config.mlp_hidden_dim}

@@ -6,7 +6,6 @@ their mean instead, and leaves that query out.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,9 +13,9 @@ from einops import rearrange
 from torch import Tensor
 
 from vit.nn import ViTConfig
-from vit.weights.names import Layout, fuse, rename
+from vit.weights.names import Layout, fuse, rename, strip
+from vit.weights.transformers.clip import BODY, TOWER_NAMES, TOWER_SPARE, tower
 from vit.weights.transformers.clip import DEFAULTS as CLIP_DEFAULTS
-from vit.weights.transformers.clip import TOWER_NAMES, TOWER_SPARE, tower
 from vit.weights.transformers.fields import is_classifier, num_classes, plain_mlp, shared
 
 NAMES = TOWER_NAMES | {"post_layernorm": "norm"}
@@ -32,14 +31,12 @@ POOL_NAMES = {
 }
 """Left over where a classifier reads the mean of the patches."""
 
-BODY = re.compile(r"^vision_model\.")
-
 DEFAULTS = CLIP_DEFAULTS | {"patch_size": 16, "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6}
 
 
 def to_timm(state: Mapping[str, Tensor], _: ViTConfig | None) -> dict[str, Tensor]:
     """The tensors under timm's names; the query's map apart from that of keys and values."""
-    bare = {BODY.sub("", name): tensor for name, tensor in state.items()}
+    bare = strip(state, BODY)
     renamed = fuse(rename(bare, NAMES if "classifier.weight" in bare else NAMES | POOL_NAMES))
     renamed["pos_embed"] = rearrange(renamed["pos_embed"], "n d -> 1 n d")
     for kind in ("weight", "bias"):
@@ -51,7 +48,7 @@ def to_timm(state: Mapping[str, Tensor], _: ViTConfig | None) -> dict[str, Tenso
 
 def notes(state: Mapping[str, Tensor]) -> tuple[str, ...]:
     """What stands for the image where nothing in the file says it."""
-    bare = {BODY.sub("", name) for name in state}
+    bare = strip(state, BODY)
     if "head.probe" in bare or "classifier.weight" in bare:
         return ()
     return ("the file has tokens only and nothing to pool them: the mean of the patches stands for the image here",)

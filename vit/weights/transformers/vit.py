@@ -5,14 +5,13 @@ Queries, keys and values are three maps there.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from vit.nn import ViTConfig
-from vit.weights.names import Layout, fuse, inverse, rename, split
+from vit.weights.names import Layout, fuse, inverse, rename, split, strip
 from vit.weights.transformers.fields import is_classifier, num_classes, plain_mlp, shared
 
 SHARED_NAMES = {
@@ -60,7 +59,7 @@ DISTILLED_NAMES = {
 UNREAD_DISTILLATION_NAMES = {"embeddings.distillation_token": "reg_token"}
 """DeiT whose head reads the class token alone: the other token only takes part, as a register does."""
 
-BODY = re.compile(r"^(vit|deit)\.")
+BODY = r"(vit|deit)\."
 """What stands before every tensor but the classifier's."""
 
 DEFAULTS: dict[str, Any] = {
@@ -80,7 +79,7 @@ DEFAULTS: dict[str, Any] = {
 
 def to_timm(state: Mapping[str, Tensor], config: ViTConfig | None) -> dict[str, Tensor]:
     """The tensors under timm's names; DeiT's distillation token is what `config`, else its head, makes of it."""
-    bare = {BODY.sub("", name): tensor for name, tensor in state.items()}
+    bare = strip(state, BODY)
     distilled = config.distilled if config else "distillation_classifier.weight" in bare
     deit = DISTILLED_NAMES if distilled else UNREAD_DISTILLATION_NAMES
     return fuse(rename(bare, NAMES | NAMES_IN_MEMORY | deit))
@@ -94,7 +93,7 @@ def from_timm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def notes(state: Mapping[str, Tensor]) -> tuple[str, ...]:
     """What is to be known about DeiT and ViTMAE."""
-    names = {BODY.sub("", name) for name in state}
+    names = strip(state, BODY)
     said: list[str] = []
     if "embeddings.distillation_token" in names and "distillation_classifier.weight" not in names:
         said.append("no head reads the distillation token there, so it is a register here: the same function")
